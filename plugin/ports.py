@@ -1,0 +1,407 @@
+"""What the core asks of the outside: one adapter per CRM behind these types.
+
+The pipeline sees CRMs only through this file. Ids are always ``str``, times aware UTC,
+days calendar days, money ``Decimal``. ``field`` names are ours (``manifest.json``), never
+the CRM's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from plugin.referral.model import FieldChange, Priority
+
+T = TypeVar("T")
+
+# ------------------------------------------------------------------------- incoming
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One HTTP call from the CRM. ``headers`` has lower-case names; ``url`` is the public URL
+    the CRM was told to call, from the settings and not from the request."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class EventKind(StrEnum):
+    CONTACT_CHANGED = "contact_changed"
+    """Created, restored or a property changed: look at it again."""
+    CONTACT_DELETED = "contact_deleted"
+    CONTACT_ERASED = "contact_erased"
+    """Privacy deletion: every trace of the person goes."""
+    CONTACT_MERGED = "contact_merged"
+    DEAL_CHANGED = "deal_changed"
+    """Created, restored, changed, or its contacts changed."""
+    DEAL_DELETED = "deal_deleted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One fact inside a delivery, in our words.
+
+    ``key`` is stable over re-delivery and distinct for distinct facts. ``record_id`` is the
+    contact or deal; after a merge it is the surviving record and ``merged_ids`` are all ids
+    that now mean it. ``change`` is set where the event itself tells something that a later
+    read may not (a rating and its date). ``contact_ids`` are contacts a deal event names.
+    ``ours``: an echo of our own write.
+    """
+
+    key: str
+    kind: EventKind
+    account_crm_id: str
+    record_id: str
+    occurred_at: datetime
+    change: FieldChange | None = None
+    merged_ids: tuple[str, ...] = ()
+    contact_ids: tuple[str, ...] = ()
+    ours: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """What a delivery says. ``unreadable``: (position, reason) of single bad events;
+    ``ignored``: events of types we did not ask for."""
+
+    events: tuple[Event, ...] = ()
+    unreadable: tuple[tuple[int, str], ...] = ()
+    ignored: int = 0
+
+
+# ------------------------------------------------------------------------ the records
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactCard:
+    """Who a contact is: what the directory keeps of everybody, and matching works on."""
+
+    crm_id: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phones: tuple[str, ...] = ()
+    company: str = ""
+    city: str = ""
+    owner_id: str | None = None
+    created_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DealSnapshot:
+    """A deal as the CRM tells it now. ``closed_at`` is its close date; ``won_at`` the instant it
+    became won where the CRM tells, else None. ``contact_ids``: all contacts of the deal,
+    ``primary_contact_id`` where the CRM knows one. Amounts: see ``referral.model.Deal``."""
+
+    crm_id: str
+    name: str
+    created_at: datetime
+    won: bool
+    lost: bool
+    closed_at: datetime | None
+    won_at: datetime | None
+    pipeline: str
+    amount: Decimal | None
+    currency: str | None
+    home_amount: Decimal | None
+    owner_id: str | None
+    contact_ids: tuple[str, ...]
+    primary_contact_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContactSnapshot:
+    """A contact as the CRM tells it now.
+
+    ``values``: our fields that exist in this CRM, as text in the manifest's own form (enum
+    key, ISO day, plain number, ``true``/``false``, ``a;b`` for several; "" where empty).
+    ``score``: the mapped NPS/CSAT value, or "". ``merged_ids``: earlier ids of this record.
+    ``changes``: the history of the in fields, only where it was asked for.
+    ``referrer_ids``: contacts linked as referrer by our association label.
+    """
+
+    card: ContactCard
+    values: Mapping[str, str]
+    deals: tuple[DealSnapshot, ...]
+    score: str = ""
+    merged_ids: tuple[str, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
+    referrer_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """``missing`` contacts are not in the CRM (any more)."""
+
+    contacts: tuple[ContactSnapshot, ...]
+    missing: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """A CRM user. ``crm_id`` is what owner fields hold."""
+
+    crm_id: str
+    name: str
+    email: str
+    active: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountFacts:
+    """What the CRM says of the account itself. ``time_zone``: IANA name; ``record_url`` has one
+    ``{id}`` for a contact's id and is how a rep's link to a contact looks."""
+
+    crm_id: str
+    name: str
+    time_zone: str | None
+    currency: str | None
+    record_url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[T]):
+    """One page of a long list; ``cursor`` None on the last."""
+
+    items: tuple[T, ...]
+    cursor: str | None
+
+
+# -------------------------------------------------------------------------- outgoing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldUpdate:
+    """Values to write on a contact, in the manifest's own form ("" empties)."""
+
+    contact_id: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkUpdate:
+    """The contact's referrer association should lead to ``referrer_id``, not to ``remove``."""
+
+    contact_id: str
+    referrer_id: str | None
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskDraft:
+    """A task to create. ``key`` is unique; ``body`` ends with ``marker``, by which it is found
+    again. ``due_at`` is an instant (the end of the working day in the account's zone)."""
+
+    key: str
+    marker: str
+    subject: str
+    body: str
+    contact_ids: tuple[str, ...]
+    """The first is the contact it stands on."""
+    deal_id: str | None
+    owner_id: str | None
+    due_at: datetime
+    priority: Priority
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrmTask:
+    """A task as the CRM tells it now."""
+
+    crm_id: str
+    subject: str
+    body: str
+    done: bool
+    done_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskUpdate:
+    """A change of one of our tasks; None leaves as is. ``done`` True completes, False reopens."""
+
+    crm_id: str
+    done: bool | None = None
+    subject: str | None = None
+    body: str | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """One item of a batch that the CRM refused. ``item`` is the contact id, task key or task id
+    that was asked for; ``gone`` where the record is not there (any more)."""
+
+    item: str
+    reason: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreatedTasks:
+    crm_ids: Mapping[str, str]
+    """Task key → id in the CRM."""
+    failures: tuple[Failure, ...] = ()
+
+
+# -------------------------------------------------------------------------- installing
+
+
+class PlanAction(StrEnum):
+    CREATE = "create"
+    REPAIR = "repair"
+    KEEP = "keep"
+    REMOVE = "remove"
+    DOES_NOT_FIT = "does_not_fit"
+    FOREIGN = "foreign"
+    """A thing of that name exists that is not ours, or keeps what people typed: left alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanStep:
+    """One line of an install or uninstall plan. ``what`` is a field key or ``label:<name>``;
+    ``why`` is a sentence for the admin, in English."""
+
+    action: PlanAction
+    what: str
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountLink:
+    """All an adapter needs to talk to one account.
+
+    ``token`` is the decrypted credential. ``facts`` is what ``install`` returned (flat text,
+    kept with the account). ``rating_property`` is the mapped NPS/CSAT property's name in the CRM.
+    ``fields`` are the keys of our fields known to be installed; None means not installed yet.
+    ``language`` is for labels.
+    """
+
+    crm_id: str
+    base_url: str
+    token: str = field(repr=False)
+    app_id: str = ""
+    language: str = "de"
+    rating_property: str | None = None
+    fields: frozenset[str] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    rate_share: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declaration:
+    """What a CRM can and cannot do, said aloud; the README's table is made from it."""
+
+    name: str
+    title: str
+    docs_url: str
+    batch_size: int
+    """Contacts per call of ``load`` and ``write_fields``."""
+    history_batch_size: int
+    """Contacts per call of ``load`` with history; 0 where the CRM keeps none."""
+    labelled_links: bool
+    secret_setting: str
+    """Environment variable with the signing secrets."""
+    url_setting: str
+    """Environment variable with the API's base URL."""
+    default_url: str
+    token_setting: str
+    app_id_setting: str
+    event_types: tuple[str, ...]
+    """The CRM's own names of the event types we listen to."""
+
+
+class Session(Protocol):
+    """One account, connected. Every method may raise ``CrmError``; none sleeps longer than its
+    time-out and rate limit demand. Reads and updates may be repeated; ``create_tasks`` is sent
+    once and raises ``CrmUnavailable(outcome_unknown=True)`` where no answer came."""
+
+    calls: int
+    """How many HTTP requests were sent, for the benchmark and the logs."""
+
+    def account(self) -> AccountFacts: ...
+
+    def users(self) -> tuple[User, ...]:
+        """All users, deactivated ones too."""
+
+    def list_contacts(self, cursor: str | None) -> Page[ContactCard]: ...
+
+    def contacts_changed_since(self, since: datetime, cursor: str | None) -> Page[ContactCard]:
+        """Contacts modified since, oldest change first."""
+
+    def deals_changed_since(self, since: datetime, cursor: str | None) -> Page[str]: ...
+
+    def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these contacts (at most ``batch_size``) are still there."""
+
+    def load(self, contact_ids: Sequence[str], *, history: bool) -> Loaded:
+        """At most ``batch_size`` contacts with their deals and links (``history_batch_size`` with
+        the history of the in fields). A merged-away id answers as ``missing``."""
+
+    def deal_contacts(self, deal_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Contacts of each deal; a deal that is gone or has none is absent."""
+
+    def write_fields(self, updates: Sequence[FieldUpdate]) -> tuple[Failure, ...]: ...
+
+    def link_referrers(self, updates: Sequence[LinkUpdate]) -> tuple[Failure, ...]: ...
+
+    def create_tasks(self, drafts: Sequence[TaskDraft]) -> CreatedTasks: ...
+
+    def update_tasks(self, updates: Sequence[TaskUpdate]) -> tuple[Failure, ...]: ...
+
+    def delete_tasks(self, task_ids: Sequence[str]) -> None:
+        """Those already gone are no fault."""
+
+    def read_tasks(self, task_ids: Sequence[str]) -> Mapping[str, CrmTask]:
+        """Tasks by id; one that is gone is absent."""
+
+    def find_tasks(self, contact_ids: Sequence[str]) -> tuple[CrmTask, ...]:
+        """All tasks standing on these contacts whose body holds one of our markers."""
+
+    def plan_install(self) -> tuple[PlanStep, ...]: ...
+
+    def install(self, steps: Iterable[PlanStep]) -> Mapping[str, str]:
+        """Carry out a plan; returns the facts to keep in ``AccountLink.facts``."""
+
+    def plan_uninstall(self, *, delete_data: bool) -> tuple[PlanStep, ...]: ...
+
+    def uninstall(self, steps: Iterable[PlanStep]) -> None: ...
+
+    def installed_fields(self) -> frozenset[str]:
+        """Keys of our fields that exist and are ours."""
+
+
+class Adapter(Protocol):
+    """One CRM."""
+
+    declaration: Declaration
+
+    def verify(self, delivery: Delivery, *, secrets: Sequence[str], now: datetime) -> None:
+        """Raises ``SignatureError`` unless one of the secrets signed these bytes just now."""
+
+    def parse(self, body: bytes) -> Parsed:
+        """Raises ``PayloadError`` where the whole body cannot be read."""
+
+    def redact(
+        self, body: bytes, *, account_crm_id: str, contact_ids: frozenset[str], words: Sequence[str]
+    ) -> bytes | None:
+        """The body without the values that tell of these contacts or contain one of the words;
+        None where nothing had to go. Ids and other people's events stay."""
+
+    def connect(self, link: AccountLink) -> Session: ...
+
+    def project_files(
+        self, *, public_url: str, rating_properties: Sequence[str]
+    ) -> Mapping[str, str]:
+        """Relative path → content of the app project the CRM's own tooling uploads."""
