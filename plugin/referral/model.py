@@ -292,11 +292,8 @@ class MatchOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """Somebody who may be meant by a name. ``is_user`` for a CRM user (employee).
-
-    ``created_at`` is None where unknown (always there). ``reasons`` are keys of
-    ``plugin.texts`` such as ``surname`` or ``company``.
-    """
+    """Somebody who may be meant by a name. ``is_user`` for a CRM user (employee); ``reasons`` are
+    keys of ``plugin.texts`` such as ``surname`` or ``company``."""
 
     crm_id: str
     is_user: bool = False
@@ -506,5 +503,7 @@ class Decision:
     ask: AskCandidate | None
     complaint: Complaint | None
     """What a ``repair`` is about, from the evidence alone (locks and do_not_ask do not hide it)."""
+    spiral: Complaint | None = None
+    """The negative spiral, from the evidence alone; a merely forgiven complaint is not one."""
     review_on: date | None
     """The next day on which time alone may change this decision."""

@@ -1,0 +1,48 @@
+# The two commands a newcomer needs are `make demo` and `make test`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest Python there is, from 3.11 on.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+
+.PHONY: demo test test-slow lint types bench clean
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit)
+
+test: lint types
+	@$(BIN)/pytest -q -m "not slow" -n 2
+
+test-slow: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q -m slow
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+types: $(VENV)/dev.stamp
+	@$(BIN)/mypy
+
+bench: $(VENV)/dev.stamp
+	@$(BIN)/python -m bench
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed" \
+		"(Debian: apt-get install python3 python3-venv)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
+	@echo "Setting up the environment …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/bin/python
+	@echo "Setting up the test environment …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/run.stamp
+
+clean:
+	rm -rf $(VENV) instance .mypy_cache .ruff_cache .pytest_cache .hypothesis

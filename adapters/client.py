@@ -1,0 +1,377 @@
+"""Every HTTP call to a CRM goes out here: one time-out, one rate limit, one error tree.
+
+The client knows HTTP; what is said differently by each CRM (error bodies, rate headers) comes in
+as a ``Dialect``. Neither token nor personal data gets into a log line, an error or a ``repr``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+from plugin.errors import (
+    ConfigurationError,
+    CrmError,
+    CrmRateLimited,
+    CrmRejected,
+    CrmUnauthorized,
+    CrmUnavailable,
+    RecordGone,
+)
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = (5.0, 20.0)
+"""Seconds to connect, and between two bytes of the answer."""
+MAX_SECONDS = 60.0
+"""An answer that still drips in after this is given up."""
+MAX_ANSWER = 20 * 2**20
+"""Bytes of one answer, unpacked."""
+ATTEMPTS = 3
+"""How often a call that may be repeated is tried."""
+USER_AGENT = "referral-spiral"
+
+LOCKED = 423
+MIGRATING = 477
+"""HubSpot's own status while an account moves to another data centre: over in hours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """What an error body says, free of personal data.
+
+    ``code``: the CRM's own word for what is wrong; ``field_errors``: field → code;
+    ``retry_after``: seconds, where the body tells.
+    """
+
+    code: str = ""
+    field_errors: Mapping[str, str] = field(default_factory=dict)
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """The limit as headers of an answer tell it: calls in ``seconds``, and how many are left."""
+
+    limit: int
+    seconds: float
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """How one CRM says what all of them say."""
+
+    crm: str
+    title: str
+    refusal: Callable[[object], Refusal]
+    """The parsed body of an error, or None where it was not JSON."""
+    rate: Callable[[Mapping[str, str]], Rate | None]
+    """Headers of an answer → the limit they tell."""
+
+
+class RateBudget:
+    """Never more than ``share`` of ``limit`` calls in any ``seconds``: a window that slides.
+
+    Used as a context around one call. A call counts until ``seconds`` after its *end*, since only
+    then is it certain that the CRM has counted it; so the CRM's own window is never fuller than
+    this one. ``observe`` follows the CRM where it tells its limit, and makes room for calls that
+    somebody else made with the same credentials. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        seconds: float,
+        *,
+        share: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._share = share
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._ended: deque[float] = deque()
+
+    @property
+    def allowed(self) -> int:
+        """Calls in one window; at least one, or nothing would ever move."""
+        return max(1, int(self._limit * self._share))
+
+    def use_share(self, share: float) -> None:
+        """Take another share of the limit from now on."""
+        with self._lock:
+            self._share = share
+
+    def observe(self, rate: Rate) -> None:
+        """Follow what the CRM says about its limit."""
+        with self._lock:
+            self._limit, self._seconds = rate.limit, rate.seconds
+            if rate.remaining is None:
+                return
+            now = self._clock()
+            self._forget(now)
+            unseen = rate.limit - rate.remaining - len(self._ended) - self._under_way
+            self._ended.extend([now] * min(unseen, self.allowed))
+
+    def __enter__(self) -> None:
+        while wait := self._wait():
+            self._sleep(wait)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._ended.append(self._clock())
+
+    def _wait(self) -> float:
+        """Seconds until there may be room; 0 where there is, and the room is taken."""
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            if len(self._ended) + self._under_way < self.allowed:
+                self._under_way += 1
+                return 0.0
+            if self._ended:
+                return max(self._ended[0] + self._seconds - now, 0.001)
+            return 0.01  # all room is taken by calls under way in other threads
+
+    def _forget(self, now: float) -> None:
+        while self._ended and self._ended[0] + self._seconds <= now:
+            self._ended.popleft()
+
+
+class _Bearer(AuthBase):
+    """The token as an object of its own: requests would otherwise let a ``.netrc`` replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Client:
+    """One account's connection to its CRM.
+
+    ``calls`` counts the HTTP requests sent. Raises ``ConfigurationError`` where ``base_url`` is
+    no http(s) address.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        token: str,
+        dialect: Dialect,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        if urlsplit(base_url).scheme not in ("http", "https"):
+            raise ConfigurationError(f"the address of {dialect.title} must be http(s): {base_url}")
+        self.calls = 0
+        self._base_url = base_url.rstrip("/")
+        self._dialect = dialect
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        # A line break in it would make http.client print the whole header in its error.
+        self._token_fits = re.fullmatch(r"[!-~]+", token) is not None
+        self._http = requests.Session()
+        self._http.auth = _Bearer(token)
+        self._http.headers["User-Agent"] = USER_AGENT
+        self._http.headers["Accept"] = "application/json"
+        for scheme in ("http://", "https://"):
+            self._http.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=4))
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._dialect.crm} at {self._base_url}>"
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        budget: RateBudget,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+        repeat: bool = True,
+    ) -> Any:
+        """The parsed JSON of a 2xx answer, None where it has no body.
+
+        ``repeat``: whether the call may be sent again where no answer came. Raises ``CrmError``.
+        """
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return self._send(method, path, budget, body, params)
+            except CrmUnavailable as error:
+                if not repeat or error.status == MIGRATING:
+                    raise
+                self._sleep(self._pause(error, attempt))
+        return self._send(method, path, budget, body, params)
+
+    def _pause(self, error: CrmUnavailable, attempt: int) -> float:
+        least = 2.0 if error.status == LOCKED else 0.0
+        return least + 0.25 * attempt**2 * (0.5 + self._chance())
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        budget: RateBudget,
+        body: object,
+        params: Mapping[str, str] | None,
+    ) -> Any:
+        operation = f"{method} {path}"
+        if not self._token_fits:
+            raise CrmUnauthorized(
+                f"the token for {self._dialect.title} is empty or has characters no token has",
+                crm=self._dialect.crm,
+                operation=operation,
+            )
+        with budget:
+            started = self._clock()
+            self.calls += 1
+            try:
+                status, headers, content = self._exchange(method, path, body, params, started)
+            except requests.RequestException as error:
+                raise CrmUnavailable(
+                    f"{self._dialect.title} did not answer {operation}: {type(error).__name__}",
+                    crm=self._dialect.crm,
+                    operation=operation,
+                    outcome_unknown=not _never_connected(error),
+                ) from error
+        log.debug("%s %s -> %s in %d ms", method, path, status, 1000 * (self._clock() - started))
+        if rate := self._dialect.rate(headers):
+            budget.observe(rate)
+        payload, readable = _json(content)
+        if status >= 300:
+            raise error_for(status, headers, payload, dialect=self._dialect, operation=operation)
+        if not readable:
+            raise self._unusable(operation, status, "not JSON")
+        return payload
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        params: Mapping[str, str] | None,
+        started: float,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and at most ``MAX_ANSWER`` bytes. Follows no redirect: the token would
+        go to an address nobody configured."""
+        with self._http.request(
+            method,
+            self._base_url + path,
+            json=body,
+            params=params,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            content = bytearray()
+            for chunk in response.iter_content(2**16):
+                content += chunk
+                if len(content) > MAX_ANSWER:
+                    raise self._unusable(f"{method} {path}", response.status_code, "too long")
+                if self._clock() - started > MAX_SECONDS:
+                    raise self._unusable(f"{method} {path}", response.status_code, "too slow")
+            return response.status_code, response.headers, bytes(content)
+
+    def _unusable(self, operation: str, status: int, why: str) -> CrmUnavailable:
+        return CrmUnavailable(
+            f"the answer of {self._dialect.title} to {operation} is {why}",
+            crm=self._dialect.crm,
+            operation=operation,
+            status=status,
+        )
+
+
+def error_for(
+    status: int,
+    headers: Mapping[str, str],
+    payload: object,
+    *,
+    dialect: Dialect,
+    operation: str,
+) -> CrmError:
+    """The one place where a status becomes an error. ``payload``: the parsed body, or None."""
+    refusal = dialect.refusal(payload)
+    words = " ".join(filter(None, (str(status), refusal.code)))
+    fields = ", ".join(f"{name} {code}" for name, code in sorted(refusal.field_errors.items()))
+    message = f"{dialect.title} answered {words} to {operation}" + (f": {fields}" if fields else "")
+    if status == 429:
+        wait = _seconds(headers.get("Retry-After")) or refusal.retry_after or 10.0
+        return CrmRateLimited(message, retry_after=wait, crm=dialect.crm, operation=operation)
+    if status in (401, 403):
+        return CrmUnauthorized(message, crm=dialect.crm, operation=operation, status=status)
+    if status in (404, 410):
+        return RecordGone(message, crm=dialect.crm, operation=operation, status=status)
+    if status in (408, LOCKED, MIGRATING) or status >= 500:
+        return CrmUnavailable(
+            message,
+            crm=dialect.crm,
+            operation=operation,
+            status=status,
+            outcome_unknown=status not in (LOCKED, MIGRATING),
+        )
+    if status < 400:
+        message += "; redirects are not followed, check the API's base URL"
+    return CrmRejected(
+        message,
+        crm=dialect.crm,
+        operation=operation,
+        status=status,
+        field_errors=dict(refusal.field_errors),
+    )
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Whether it is certain that the request never left."""
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        return isinstance(cause.reason, NewConnectionError | ConnectTimeoutError)
+    return isinstance(error, requests.ConnectTimeout)
+
+
+def _json(content: bytes) -> tuple[Any, bool]:
+    """The value and whether there was one; an empty body is a readable None."""
+    if not content.strip():
+        return None, True
+    try:
+        return json.loads(content), True
+    except (ValueError, RecursionError):
+        return None, False
+
+
+def _seconds(header: str | None) -> float | None:
+    """``Retry-After`` in seconds; its date form and nonsense count as not given."""
+    if header and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", header.strip()):
+        return float(header)
+    return None

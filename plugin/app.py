@@ -1,0 +1,91 @@
+"""The one place where the parts are joined."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Flask
+
+from plugin import clock
+from plugin.errors import ConfigurationError
+from plugin.pipeline.receive import Receiver
+from plugin.pipeline.worker import Worker
+from plugin.registry import adapters
+from plugin.secrets import Vault
+from plugin.settings import Settings, load_settings
+from plugin.storage.database import Database
+from plugin.storage.inbox import Inbox
+from plugin.web.health import health
+from plugin.web.webhooks import MAX_BODY, webhooks
+
+APP_LOAD_ERROR = 4  # gunicorn stops on this exit code instead of starting workers again and again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What web, worker and commands have in common."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+
+
+def open_parts(settings: Settings, *, migrate: bool = True) -> Parts:
+    """Connect to the database; ``migrate`` makes sure that its schema fits."""
+    database = Database(settings.database_url)
+    if migrate:
+        database.require_current()
+    return Parts(settings=settings, database=database, vault=Vault(settings.secret_keys))
+
+
+def create_app(settings: Settings) -> Flask:
+    """The web application. Raises ``ConfigurationError`` where a setting is missing."""
+    settings.require_serving()
+    parts = open_parts(settings)
+    receiver = Receiver(
+        settings,
+        adapters(),
+        parts.database,
+        Inbox(parts.database, clock.now_ms),
+        parts.vault,
+        now_ms=clock.now_ms,
+        utc_now=clock.utc_now,
+    )
+    app = Flask("plugin", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.register_blueprint(webhooks(receiver))
+    app.register_blueprint(health(parts.database))
+    return app
+
+
+def create_worker(parts: Parts, *, utc_now: Callable[[], datetime] = clock.utc_now) -> Worker:
+    """A worker; ``utc_now`` is what the referral model calls today."""
+    return Worker(
+        parts.settings,
+        adapters(),
+        parts.database,
+        parts.vault,
+        now_ms=clock.now_ms,
+        utc_now=utc_now,
+    )
+
+
+def start_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def serve() -> Flask:
+    """For gunicorn: the application from the environment; a fault stops gunicorn as a whole."""
+    try:
+        settings = load_settings()
+        start_logging(settings.log_level)
+        return create_app(settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(APP_LOAD_ERROR) from None

@@ -1,0 +1,291 @@
+"""Erase: a privacy deletion takes every trace of a person with it.
+
+First the CRM (fields that name the person, our tasks about them), then our tables in one
+transaction, then the free pages of the database file. A crash in between only means that all
+of it is done again; a tombstone keeps late deliveries from bringing the person back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.pipeline import absorb
+from plugin.pipeline.lanes import Lane
+from plugin.ports import Adapter, FieldUpdate, Session, TaskUpdate
+from plugin.referral.matching import Person
+from plugin.referral.names import split_referrers, text_key
+from plugin.secrets import Vault
+from plugin.storage import deliveries, hints
+from plugin.storage.accounts import Account
+from plugin.storage.database import Database, upsert
+from plugin.storage.hints import Hint, HintKind
+from plugin.storage.tables import (
+    alias,
+    contact,
+    field_change,
+    referral,
+    task,
+    tombstone,
+)
+from plugin.storage.tasks import marker
+from plugin.texts import erased_text
+
+NAMING_FIELDS = ("spiral_referrer", "spiral_referrer_name", "spiral_recommended_words")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Traces:
+    """Where a person is mentioned."""
+
+    ids: frozenset[str]
+    """The contact and all ids merged into it."""
+    words: tuple[str, ...]
+    """The person's name, addresses and the texts others used for them."""
+    named_on: Mapping[str, Sequence[str]]
+    """Contacts that named the person → the keys of the texts."""
+    tasks: Sequence[Any]
+    candidates: Sequence[Any]
+    """Unresolved names where the person is one of several who may be meant."""
+
+
+class Eraser:
+    """Works for one account, within its lane."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        adapter: Adapter,
+        account: Account,
+        session: Session,
+        lane: Lane,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._adapter = adapter
+        self._account = account
+        self._session = session
+        self._lane = lane
+        self._now_ms = now_ms
+
+    def work(self, hint: Hint) -> None:
+        with self._database.read() as connection:
+            traces = self._traces(connection, hint.record_id)
+        if not self._account.observing:
+            self._erase_in_crm(traces)
+        self._redact_deliveries(traces)
+        with self._lane.write() as connection:
+            self._erase_here(connection, traces)
+            hints.clear(connection, self._account.id, HintKind.ERASE, [hint])
+        self._database.forget_freed_pages()
+
+    def _traces(self, connection: sa.Connection, contact_id: str) -> _Traces:
+        mine = self._account.id
+        old = connection.execute(
+            sa.select(alias.c.old_id).where(
+                alias.c.account_id == mine, alias.c.new_id == contact_id
+            )
+        ).scalars()
+        ids = frozenset({contact_id, *old})
+        linked = connection.execute(
+            sa.select(referral).where(
+                referral.c.account_id == mine,
+                referral.c.referrer_id.in_(ids),
+                referral.c.referrer_is_user.is_(False),
+            )
+        ).all()
+        maybe = [
+            row
+            for one in sorted(ids)
+            for row in connection.execute(
+                sa.select(referral).where(
+                    referral.c.account_id == mine,
+                    sa.cast(referral.c.candidates, sa.Text).contains(f'"{one}"', autoescape=True),
+                )
+            )
+        ]
+        named_on: dict[str, list[str]] = {}
+        for row in linked:
+            named_on.setdefault(row.referred_id, []).append(row.text_key)
+        return _Traces(
+            ids=ids,
+            words=self._words(connection, ids, [row.text for row in linked]),
+            named_on=named_on,
+            tasks=_tasks_about(connection, mine, ids),
+            candidates=maybe,
+        )
+
+    def _words(
+        self, connection: sa.Connection, ids: frozenset[str], texts: Sequence[str]
+    ) -> tuple[str, ...]:
+        people: list[Person] = [
+            absorb.person_of(row)
+            for row in absorb.known_contacts(connection, self._account, ids).values()
+        ]
+        told = [
+            word
+            for one in people
+            for word in (f"{one.first_name} {one.last_name}".strip(), one.email, *one.phones)
+        ]
+        # Short words would black out half of other people's deliveries.
+        return tuple(sorted({word for word in (*told, *texts) if len(word.strip()) >= 5}))
+
+    # -------------------------------------------------------------------------- the CRM
+
+    def _erase_in_crm(self, traces: _Traces) -> None:
+        self._empty_fields(traces)
+        own = [row for row in traces.tasks if {row.subject_id, row.target_id} & traces.ids]
+        gone = [row.crm_id for row in own if row.crm_id and row.target_id in traces.ids]
+        words = erased_text(self._account.language)
+        updates = [
+            TaskUpdate(
+                crm_id=row.crm_id,
+                done=True,
+                subject=words.subject,
+                body=f"{words.body}\n\n{marker(row.kind, row.key)}",
+            )
+            for row in traces.tasks
+            if row.crm_id and row.crm_id not in gone
+        ]
+        self._lane.check()
+        if gone:
+            self._session.delete_tasks(gone)
+        if updates:
+            self._session.update_tasks(updates)
+
+    def _empty_fields(self, traces: _Traces) -> None:
+        ids = [one for one in sorted(traces.named_on) if one not in traces.ids]
+        updates = []
+        for start in range(0, len(ids), self._adapter.declaration.batch_size):
+            part = ids[start : start + self._adapter.declaration.batch_size]
+            for one in self._session.load(part, history=False).contacts:
+                keys = set(traces.named_on[one.card.crm_id])
+                told = one.values.get("spiral_referrer_name", "")
+                left = [name for name in split_referrers(told) if text_key(name) not in keys]
+                wanted = dict.fromkeys(NAMING_FIELDS, "")
+                wanted["spiral_referrer_name"] = "; ".join(left)
+                values = {
+                    key: value
+                    for key, value in wanted.items()
+                    if key in one.values and one.values[key] != value
+                }
+                if values:
+                    updates.append(FieldUpdate(contact_id=one.card.crm_id, values=values))
+        for start in range(0, len(updates), self._adapter.declaration.batch_size):
+            self._lane.check()
+            self._session.write_fields(
+                updates[start : start + self._adapter.declaration.batch_size]
+            )
+
+    # ------------------------------------------------------------------------ our tables
+
+    def _redact_deliveries(self, traces: _Traces) -> None:
+        bodies = []
+        with self._database.read() as connection:
+            for stored in deliveries.every(connection, self._account.crm):
+                body = self._adapter.redact(
+                    stored.body,
+                    account_crm_id=self._account.crm_id,
+                    contact_ids=traces.ids,
+                    words=traces.words,
+                )
+                if body is not None:
+                    bodies.append((stored.id, body))
+        for start in range(0, len(bodies), 100):
+            with self._lane.write() as connection:
+                deliveries.replace_bodies(connection, bodies[start : start + 100])
+
+    def _erase_here(self, connection: sa.Connection, traces: _Traces) -> None:
+        mine = self._account.id
+        ids = sorted(traces.ids)
+        dropped = connection.execute(
+            sa.select(referral.c.id, referral.c.referrer_id).where(
+                referral.c.account_id == mine,
+                sa.or_(
+                    referral.c.referred_id.in_(ids),
+                    sa.and_(
+                        referral.c.referrer_id.in_(ids), referral.c.referrer_is_user.is_(False)
+                    ),
+                ),
+            )
+        ).all()
+        touched = {row.referrer_id for row in dropped if row.referrer_id} | set(traces.named_on)
+        if dropped:
+            absorb.drop_referrals(connection, [row.id for row in dropped])
+        for row in traces.candidates:
+            left = [one for one in row.candidates if one["crm_id"] not in traces.ids]
+            connection.execute(
+                sa.update(referral).where(referral.c.id == row.id).values(candidates=left)
+            )
+            touched.add(row.referred_id)
+        self._forget_texts(connection, traces)
+        self._forget_tasks(connection, traces)
+        for one in ids:
+            absorb.forget_contact(connection, self._account, one)
+        connection.execute(
+            sa.delete(alias).where(alias.c.account_id == mine, alias.c.new_id.in_(ids))
+        )
+        upsert(
+            connection,
+            tombstone,
+            [
+                {"account_id": mine, "hash": self._vault.tombstone(self._account.crm_id, one)}
+                for one in ids
+            ],
+        )
+        known = absorb.known_contacts(connection, self._account, touched - traces.ids)
+        # Their last explanations may name the person; they are made anew right away.
+        connection.execute(
+            sa.update(contact)
+            .where(contact.c.account_id == mine, contact.c.crm_id.in_(sorted(known)))
+            .values(decision=None)
+        )
+        hints.mark(connection, mine, HintKind.CONTACT, known, due_at=self._now_ms())
+
+    def _forget_texts(self, connection: sa.Connection, traces: _Traces) -> None:
+        """What others typed about the person is no evidence any more."""
+        named = sorted(traces.named_on)
+        connection.execute(
+            sa.delete(field_change).where(
+                field_change.c.account_id == self._account.id,
+                field_change.c.contact_id.in_(named),
+                field_change.c.field == "spiral_referrer_name",
+            )
+        )
+
+    def _forget_tasks(self, connection: sa.Connection, traces: _Traces) -> None:
+        own = [r.id for r in traces.tasks if {r.subject_id, r.target_id} & traces.ids]
+        others = [r.id for r in traces.tasks if r.id not in own]
+        connection.execute(sa.delete(task).where(task.c.id.in_(own)))
+        connection.execute(
+            sa.update(task)
+            .where(task.c.id.in_(others))
+            .values(state="withdrawn", reason="erased", mentions=[], subject=None, body=None)
+        )
+
+
+def _tasks_about(connection: sa.Connection, mine: int, ids: frozenset[str]) -> Sequence[Any]:
+    wanted = sorted(ids)
+    mentioned = [
+        sa.cast(column, sa.Text).contains(f'"{one}"', autoescape=True)
+        for one in wanted
+        for column in (task.c.mentions, task.c.also_on)
+    ]
+    caused = [task.c.cause.contains(f"referrer={one}", autoescape=True) for one in wanted]
+    return connection.execute(
+        sa.select(task).where(
+            task.c.account_id == mine,
+            sa.or_(
+                task.c.subject_id.in_(wanted),
+                task.c.target_id.in_(wanted),
+                *mentioned,
+                *caused,
+            ),
+        )
+    ).all()

@@ -1,0 +1,313 @@
+"""Outbox: the tasks that were intended, carried to the CRM, each exactly once.
+
+``sending`` is stored before the CRM is called and ``open`` after its answer. Whatever is found
+in ``sending`` later had no answer: it is looked for by its marker before it is made again, and
+stays *doubtful* until nothing of it shows up twice any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.errors import CrmError, CrmUnavailable
+from plugin.pipeline.lanes import Lane
+from plugin.ports import CrmTask, Session, TaskDraft, TaskUpdate
+from plugin.referral.model import Priority
+from plugin.storage import tasks
+from plugin.storage.accounts import Account
+from plugin.storage.database import Database
+from plugin.storage.tables import task as table
+from plugin.storage.tasks import PENDING, TaskState, key_in, marker
+from plugin.texts import withdrawal_note
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+SETTLE = 5_000  # milliseconds a request without an answer gets before its task is looked for
+DOUBTFUL_FOR = 24 * 3_600_000  # milliseconds
+DUE_TIME = time(17, 0)
+
+
+class Outbox:
+    """Works for one account, within its lane."""
+
+    def __init__(
+        self,
+        database: Database,
+        account: Account,
+        session: Session,
+        lane: Lane,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._account = account
+        self._session = session
+        self._lane = lane
+        self._now_ms = now_ms
+
+    def work(self) -> bool:
+        """Carry everything that can go now to the CRM; False where there was nothing."""
+        worked = False
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                rows = tasks.in_state(
+                    connection, self._account.id, PENDING, limit=BATCH, after=after
+                )
+            if not rows:
+                return worked
+            after = rows[-1].id
+            worked |= self._round(rows)
+
+    def _round(self, rows: Sequence[sa.Row[Any]]) -> bool:
+        def those(state: TaskState) -> list[sa.Row[Any]]:
+            return [row for row in rows if row.state == state]
+
+        settled = self._now_ms() - SETTLE
+        lost = [row for row in those(TaskState.SENDING) if (row.sent_at or 0) <= settled]
+        again = self._look_for(lost) if lost else []
+        fresh = those(TaskState.INTENDED)
+        if fresh or again:
+            self._create([*fresh, *again])
+        withdrawing = [
+            row
+            for row in those(TaskState.WITHDRAWING)
+            if row.crm_id is not None or (row.sent_at or 0) <= settled
+        ]
+        if withdrawing:
+            self._withdraw(withdrawing)
+        if reopening := those(TaskState.REOPENING):
+            self._reopen(reopening)
+        return bool(lost or fresh or withdrawing or reopening)
+
+    # ------------------------------------------------------------------------ creating
+
+    def _create(self, rows: Sequence[sa.Row[Any]]) -> None:
+        now = self._now_ms()
+        ids = [row.id for row in rows]
+        with self._lane.write() as connection:
+            for doubtful in (False, True):
+                tasks.save(
+                    connection,
+                    [row.id for row in rows if (row.state == TaskState.SENDING) is doubtful],
+                    state=TaskState.SENDING,
+                    sent_at=now,
+                    **({"doubtful": True} if doubtful else {}),
+                )
+        self._lane.check()
+        try:
+            created = self._session.create_tasks([self._draft(row) for row in rows])
+        except CrmUnavailable as error:
+            if error.outcome_unknown:
+                raise  # they stay in ``sending`` and are looked for first
+            self._not_made(ids)
+            raise
+        except CrmError:
+            self._not_made(ids)
+            raise
+        with self._lane.write() as connection:
+            failed = {failure.item: failure for failure in created.failures}
+            for row in rows:
+                if row.key in created.crm_ids:
+                    _now_open(connection, row.id, created.crm_ids[row.key])
+                elif row.key in failed:
+                    tasks.save(
+                        connection,
+                        [row.id],
+                        state=TaskState.REFUSED,
+                        reason=failed[row.key].reason[:500],
+                    )
+
+    def _not_made(self, ids: Sequence[int]) -> None:
+        with self._lane.write() as connection:
+            tasks.save(connection, ids, state=TaskState.INTENDED, sent_at=None)
+
+    def _draft(self, row: Any) -> TaskDraft:
+        return TaskDraft(
+            key=row.key,
+            marker=marker(row.kind, row.key),
+            subject=row.subject,
+            body=row.body,
+            contact_ids=(row.target_id, *(one for one in row.also_on if one != row.target_id)),
+            deal_id=row.deal_id,
+            owner_id=row.owner_id,
+            due_at=self._due_at(row.due_on),
+            priority=Priority(row.priority),
+        )
+
+    def _due_at(self, day: date) -> datetime:
+        return datetime.combine(day, DUE_TIME, self._account.zone).astimezone(UTC)
+
+    # ----------------------------------------------------------------------- looking for
+
+    def _look_for(self, rows: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+        """Adopt those that exist; returns the others."""
+        found = self._found(rows)
+        with self._lane.write() as connection:
+            for row in rows:
+                if same := found.get(row.key):
+                    _now_open(connection, row.id, same[0].crm_id, doubtful=True)
+        self._remove_doubles(rows, found)
+        return [row for row in rows if row.key not in found]
+
+    def _found(self, rows: Iterable[sa.Row[Any]]) -> dict[str, list[CrmTask]]:
+        """Key → tasks with that marker, the oldest first."""
+        targets = sorted({row.target_id for row in rows})
+        found: dict[str, list[CrmTask]] = {}
+        for start in range(0, len(targets), BATCH):
+            for one in self._session.find_tasks(targets[start : start + BATCH]):
+                if key := key_in(one.body):
+                    found.setdefault(key, []).append(one)
+        for same in found.values():
+            same.sort(key=lambda one: (len(one.crm_id), one.crm_id))
+        return found
+
+    def check_doubtful(self, subject_ids: Sequence[str] | None = None) -> None:
+        """Look whether a task that once had no answer now exists twice, and remove the double."""
+        chosen = [table.c.account_id == self._account.id, table.c.doubtful.is_(True)]
+        if subject_ids is not None:
+            chosen.append(table.c.subject_id.in_(subject_ids))
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(table).where(*chosen, table.c.crm_id.is_not(None))
+            ).all()
+        if not rows:
+            return
+        self._remove_doubles(rows, self._found(rows))
+        now = self._now_ms()
+        with self._lane.write() as connection:
+            over = [row.id for row in rows if now - (row.sent_at or 0) > DOUBTFUL_FOR]
+            tasks.save(connection, over, doubtful=False)
+
+    def _remove_doubles(
+        self, rows: Sequence[sa.Row[Any]], found: Mapping[str, Sequence[CrmTask]]
+    ) -> None:
+        """Keep the one that we know, or a person worked on, or the oldest."""
+        extra = []
+        for row in rows:
+            same = found.get(row.key, ())
+            if len(same) < 2:
+                continue
+            keep = next((one for one in same if one.done), None) or next(
+                (one for one in same if one.crm_id == row.crm_id), same[0]
+            )
+            extra += [one.crm_id for one in same if one.crm_id != keep.crm_id]
+            with self._lane.write() as connection:
+                tasks.save(connection, [row.id], crm_id=keep.crm_id)
+        if extra:
+            log.warning("removing %s tasks that were made twice", len(extra))
+            self._lane.check()
+            self._session.delete_tasks(extra)
+
+    # ------------------------------------------------------------ withdrawing, reopening
+
+    def _withdraw(self, rows: Sequence[sa.Row[Any]]) -> None:
+        rows = [*self._known(rows)]
+        present = self._session.read_tasks([row.crm_id for row in rows])
+        note = {row.id: withdrawal_note(row.reason, self._account.language) for row in rows}
+        updates, done, gone = [], [], []
+        for row in rows:
+            now = present.get(row.crm_id)
+            if now is None:
+                gone.append(row.id)
+            elif now.done and note[row.id] not in now.body:
+                done.append((row.id, self._day(now)))  # a person was quicker
+            elif not now.done:
+                updates.append(
+                    TaskUpdate(crm_id=row.crm_id, done=True, body=_noted(now.body, note[row.id]))
+                )
+        if updates:
+            self._lane.check()
+            gone_now = {one.item for one in self._session.update_tasks(updates) if one.gone}
+            gone += [row.id for row in rows if row.crm_id in gone_now]
+        over = {*gone, *(task_id for task_id, _ in done)}
+        with self._lane.write() as connection:
+            tasks.save(connection, gone, state=TaskState.DELETED)
+            tasks.save(
+                connection,
+                [row.id for row in rows if row.id not in over],
+                state=TaskState.WITHDRAWN,
+            )
+            for task_id, day in done:
+                tasks.save(connection, [task_id], state=TaskState.DONE, done_on=day)
+
+    def _known(self, rows: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
+        """Those the CRM has; one whose making had no answer is looked for first."""
+        unknown = [row for row in rows if row.crm_id is None]
+        if not unknown:
+            return list(rows)
+        found = self._found(unknown)
+        with self._lane.write() as connection:
+            for row in unknown:
+                if same := found.get(row.key):
+                    tasks.save(connection, [row.id], crm_id=same[0].crm_id, doubtful=True)
+                else:
+                    tasks.save(connection, [row.id], state=TaskState.WITHDRAWN)
+        return [row for row in rows if row.crm_id is not None]
+
+    def _reopen(self, rows: Sequence[sa.Row[Any]]) -> None:
+        updates = [
+            TaskUpdate(crm_id=row.crm_id, done=False, due_at=self._due_at(row.due_on))
+            for row in rows
+        ]
+        self._lane.check()
+        failed = {one.item: one for one in self._session.update_tasks(updates)}
+        with self._lane.write() as connection:
+            for row in rows:
+                failure = failed.get(row.crm_id)
+                if failure is None:
+                    tasks.save(connection, [row.id], state=TaskState.OPEN)
+                elif failure.gone:
+                    tasks.save(connection, [row.id], state=TaskState.DELETED)
+                else:
+                    tasks.save(
+                        connection, [row.id], state=TaskState.REFUSED, reason=failure.reason[:500]
+                    )
+
+    # --------------------------------------------------------------------- reading back
+
+    def read_back(self, rows: Sequence[sa.Row[Any]]) -> set[str]:
+        """What became of these open tasks; returns the contacts it matters to."""
+        changed: set[str] = set()
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            present = self._session.read_tasks([row.crm_id for row in part])
+            with self._lane.write() as connection:
+                for row in part:
+                    now = present.get(row.crm_id)
+                    if now is None:
+                        tasks.save(connection, [row.id], state=TaskState.DELETED)
+                    elif now.done:
+                        tasks.save(
+                            connection, [row.id], state=TaskState.DONE, done_on=self._day(now)
+                        )
+                    else:
+                        continue
+                    changed.add(row.subject_id)
+        return changed
+
+    def _day(self, one: CrmTask) -> date:
+        at = one.done_at or one.created_at
+        return self._account.day(at) if at else self._account.day(datetime.now(UTC))
+
+
+def _now_open(
+    connection: sa.Connection, task_id: int, crm_id: str, *, doubtful: bool | None = None
+) -> None:
+    """The CRM has it now: its words are there and need not be kept here."""
+    values: dict[str, Any] = {"crm_id": crm_id, "subject": None, "body": None}
+    if doubtful is not None:
+        values["doubtful"] = doubtful
+    tasks.save(connection, [task_id], state=TaskState.OPEN, **values)
+
+
+def _noted(body: str, note: str) -> str:
+    """The note above the marker line, below whatever people wrote."""
+    kept, found, rest = body.rpartition("[spiral:")
+    return f"{kept.rstrip()}\n\n{note}\n\n{found}{rest}" if found else f"{body}\n\n{note}"

@@ -1,0 +1,391 @@
+"""Reconcile: load up to a hundred contacts fresh, decide, write only the difference."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.errors import CrmError, CrmRejected, LeaseLost
+from plugin.pipeline import absorb, todo
+from plugin.pipeline.absorb import Ripples
+from plugin.pipeline.casebook import Books, case_of, open_books, outcome_of
+from plugin.pipeline.lanes import Lane
+from plugin.pipeline.naming import update_referrals
+from plugin.pipeline.outbox import Outbox
+from plugin.pipeline.values import difference, field_values
+from plugin.ports import (
+    ContactSnapshot,
+    FieldUpdate,
+    LinkUpdate,
+    Loaded,
+    Session,
+)
+from plugin.referral.decision import decide
+from plugin.referral.model import Case, Decision, WantedTask
+from plugin.storage import accounts, hints, tasks
+from plugin.storage.accounts import Account
+from plugin.storage.database import Database
+from plugin.storage.hints import Hint, HintKind
+from plugin.storage.tables import alias, contact
+from plugin.storage.tasks import TaskState
+from plugin.texts import task_text
+
+log = logging.getLogger(__name__)
+
+MISSING_GRACE = 60_000  # milliseconds: a record that vanished unannounced may just be merging
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decided:
+    """One contact of the batch, decided."""
+
+    snapshot: ContactSnapshot
+    case: Case
+    decision: Decision
+    values: Mapping[str, str]
+    outcome: Mapping[str, Any]
+
+
+class Reconciler:
+    """Works for one account, within its lane."""
+
+    def __init__(
+        self,
+        database: Database,
+        account: Account,
+        session: Session,
+        lane: Lane,
+        *,
+        keeps_history: bool,
+        now_ms: Callable[[], int],
+        utc_now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._account = account
+        self._session = session
+        self._lane = lane
+        self._keeps_history = keeps_history
+        self._now_ms = now_ms
+        self._utc_now = utc_now
+        self._outbox = Outbox(database, account, session, lane, now_ms=now_ms)
+
+    @property
+    def _today(self) -> date:
+        return self._account.day(self._utc_now())
+
+    def work(self, batch: Sequence[Hint]) -> None:
+        """Bring these contacts in order; one that cannot be is parked, alone."""
+        try:
+            self._reconcile(batch)
+        except LeaseLost:
+            raise
+        except CrmRejected as error:
+            self._halve(batch, str(error))
+        except CrmError:
+            raise
+        except Exception as error:
+            # Odd data of one contact must not stop the other ninety-nine.
+            log.exception("contacts of account %s could not be reconciled", self._account.id)
+            self._halve(batch, f"internal error: {type(error).__name__}")
+
+    def _halve(self, batch: Sequence[Hint], why: str) -> None:
+        if len(batch) == 1:
+            with self._lane.write() as connection:
+                hints.park(
+                    connection, self._account.id, HintKind.CONTACT, batch[0].record_id, why=why
+                )
+            return
+        middle = len(batch) // 2
+        self.work(batch[:middle])
+        self.work(batch[middle:])
+
+    def _reconcile(self, batch: Sequence[Hint]) -> None:
+        ids = [one.record_id for one in batch]
+        history = self._keeps_history and self._needs_history(batch)
+        loaded = self._session.load(ids, history=history)
+        ripples = Ripples()
+        waiting = self._absorb(batch, loaded, with_history=history, ripples=ripples)
+        found = [one.card.crm_id for one in loaded.contacts]
+        self._read_back(found)
+        decided = self._decide(loaded.contacts, ripples)
+        refused = {} if self._account.observing else self._write_fields(decided)
+        with self._lane.write() as connection:
+            done = [
+                one
+                for one in batch
+                if one.record_id not in refused and one.record_id not in waiting
+            ]
+            hints.clear(connection, self._account.id, HintKind.CONTACT, done)
+            hints.postpone(
+                connection,
+                self._account.id,
+                HintKind.CONTACT,
+                [one for one in batch if one.record_id in waiting],
+                due_at=self._now_ms() + MISSING_GRACE,
+            )
+            for contact_id, why in refused.items():
+                hints.park(connection, self._account.id, HintKind.CONTACT, contact_id, why=why)
+
+    def _needs_history(self, batch: Sequence[Hint]) -> bool:
+        if any(one.history for one in batch):
+            return True
+        with self._database.read() as connection:
+            seen = connection.scalar(
+                sa.select(sa.func.count()).where(
+                    contact.c.account_id == self._account.id,
+                    contact.c.crm_id.in_([one.record_id for one in batch]),
+                    contact.c.seen_at.is_not(None),
+                )
+            )
+        return seen != len(batch)
+
+    # --------------------------------------------------------------------- absorbing
+
+    def _absorb(
+        self, batch: Sequence[Hint], loaded: Loaded, *, with_history: bool, ripples: Ripples
+    ) -> set[str]:
+        """Take in what was loaded; returns the missing ones that get a grace."""
+        account, now = self._account, self._now_ms()
+        with self._lane.write() as connection:
+            for old, new in absorb.pending_merges(connection, account, loaded.contacts).items():
+                absorb.merge(connection, account, old, new, ripples)
+            absorb.absorb_cards(connection, account, [one.card for one in loaded.contacts], ripples)
+            absorb.absorb_deals(connection, account, loaded.contacts, self._today)
+            absorb.absorb_changes(
+                connection,
+                account,
+                loaded.contacts,
+                keeps_history=self._keeps_history,
+                with_history=with_history,
+                now_ms=now,
+                ripples=ripples,
+            )
+            update_referrals(
+                connection, account, loaded.contacts, now=self._utc_now(), ripples=ripples
+            )
+            waiting = self._let_go(connection, batch, loaded, ripples)
+            self._spread(connection, ripples)
+        return waiting
+
+    def _let_go(
+        self, connection: sa.Connection, batch: Sequence[Hint], loaded: Loaded, ripples: Ripples
+    ) -> set[str]:
+        if not loaded.missing:
+            return set()
+        account = self._account
+        missing = [one for one in batch if one.record_id in loaded.missing]
+        merged = {
+            row.old_id: row.new_id
+            for row in connection.execute(
+                sa.select(alias).where(
+                    alias.c.account_id == account.id,
+                    alias.c.old_id.in_(sorted(loaded.missing)),
+                )
+            )
+        }
+        ripples.history |= set(merged.values())
+        left = [one for one in missing if one.record_id not in merged]
+        waiting = {one.record_id for one in left if not one.deleted and one.attempts == 0}
+        gone = [one.record_id for one in left if one.record_id not in waiting]
+        if gone:
+            absorb.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
+            for row in tasks.of_subjects(connection, account.id, gone):
+                if row.state in tasks.LIVE:
+                    todo.withdraw(connection, row, reason="contact_gone")
+        return waiting
+
+    def _spread(self, connection: sa.Connection, ripples: Ripples) -> None:
+        now = self._now_ms()
+        mine = self._account.id
+        hints.mark(connection, mine, HintKind.CONTACT, ripples.contacts, due_at=now)
+        hints.mark(connection, mine, HintKind.CONTACT, ripples.history, due_at=now, history=True)
+        ripples.contacts.clear()
+        ripples.history.clear()
+
+    def _read_back(self, ids: Sequence[str]) -> None:
+        """What became of the open tasks of these contacts."""
+        with self._database.read() as connection:
+            mine = tasks.of_subjects(connection, self._account.id, ids)
+        self._outbox.read_back([row for row in mine if row.state == TaskState.OPEN])
+        if any(row.doubtful for row in mine):
+            self._outbox.check_doubtful(ids)
+
+    # ---------------------------------------------------------------------- deciding
+
+    def _decide(self, snapshots: Sequence[ContactSnapshot], ripples: Ripples) -> list[_Decided]:
+        account, today = self._account, self._today
+        ids = [one.card.crm_id for one in snapshots]
+        # Deciding takes a while and nobody else writes these rows: only the result is written
+        # under the lock that incoming deliveries wait for.
+        with self._database.read() as connection:
+            books = open_books(connection, account, ids)
+            existing = tasks.of_subjects(connection, account.id, ids)
+        decided = [self._decide_one(books, one, today) for one in snapshots]
+        kept = [self._kept(books, one) for one in decided]
+        with self._lane.write() as connection:
+            for one in decided:
+                if not account.observing:
+                    self._compare(connection, books, one, existing, today)
+            self._keep(connection, kept, decided)
+            changed = [one.case.crm_id for one in decided if _has_changed(books, one)]
+            if changed:
+                ripples.contacts |= absorb.neighbours(connection, account, changed)
+            self._spread(connection, ripples)
+        return decided
+
+    def _decide_one(self, books: Books, snapshot: ContactSnapshot, today: date) -> _Decided:
+        case = case_of(books, snapshot, self._utc_now())
+        decision = decide(case, self._account.policy, today)
+        values = field_values(decision, case, self._account.language)
+        return _Decided(
+            snapshot=snapshot,
+            case=case,
+            decision=decision,
+            values=values,
+            outcome=outcome_of(case, decision.spiral),
+        )
+
+    def _compare(
+        self,
+        connection: sa.Connection,
+        books: Books,
+        one: _Decided,
+        existing: Sequence[Any],
+        today: date,
+    ) -> None:
+        todo.compare(
+            connection,
+            self._account,
+            one.case.crm_id,
+            one.decision.tasks,
+            one.decision.ask,
+            [row for row in existing if row.subject_id == one.case.crm_id],
+            lambda wanted: owner_for(books, wanted),
+            today,
+        )
+
+    def _kept(self, books: Books, one: _Decided) -> dict[str, Any]:
+        before = books.people.get(one.case.crm_id)
+        seen_at = before.seen_at if before is not None else None
+        ask = one.decision.ask
+        owner = owner_for(books, ask.task) if ask else None
+        intent = (
+            asdict(todo.intent_of(ask.task, owner_id=owner, language=self._account.language))
+            if ask
+            else None
+        )
+        return {
+            "id_": one.case.crm_id,
+            "seen_at_": seen_at if seen_at is not None else self._now_ms(),
+            "outcome_": one.outcome,
+            "decision_": summary(one, self._account),
+            "review_on_": one.decision.review_on,
+            "ask_owner_": (owner or "") if ask else None,
+            "ask_": {"order": list(ask.order), "intent": intent} if ask else None,
+        }
+
+    def _keep(
+        self,
+        connection: sa.Connection,
+        kept: Sequence[Mapping[str, Any]],
+        decided: Sequence[_Decided],
+    ) -> None:
+        if not kept:
+            return
+        names = [name.removesuffix("_") for name in kept[0] if name != "id_"]
+        connection.execute(
+            sa.update(contact)
+            .where(
+                contact.c.account_id == self._account.id, contact.c.crm_id == sa.bindparam("id_")
+            )
+            .values({name: sa.bindparam(f"{name}_") for name in names}),
+            list(kept),
+        )
+        if any(one.decision.ask for one in decided):
+            accounts.save(connection, self._account.id, asks_to_plan=True)
+
+    # ----------------------------------------------------------------------- writing
+
+    def _write_fields(self, decided: Sequence[_Decided]) -> dict[str, str]:
+        """Write what differs; returns contact → why the CRM refused it."""
+        fields = self._account.fields or frozenset()
+        updates = []
+        links = []
+        for one in decided:
+            present = {k: v for k, v in one.snapshot.values.items() if k in fields}
+            if changed := difference(one.values, present):
+                updates.append(FieldUpdate(contact_id=one.case.crm_id, values=changed))
+            if link := self._link(one):
+                links.append(link)
+        refused: dict[str, str] = {}
+        if updates:
+            self._lane.check()
+            refused |= {
+                one.item: one.reason for one in self._session.write_fields(updates) if not one.gone
+            }
+        if links:
+            self._lane.check()
+            refused |= {
+                one.item: one.reason for one in self._session.link_referrers(links) if not one.gone
+            }
+        return refused
+
+    def _link(self, one: _Decided) -> LinkUpdate | None:
+        """How the referrer association has to change (adapters without one leave it)."""
+        referrer = one.decision.primary_referrer
+        wanted = (
+            referrer.crm_id if referrer and not referrer.is_user and not referrer.gone else None
+        )
+        present = set(one.snapshot.referrer_ids)
+        remove = tuple(sorted(present - {wanted}))
+        missing = wanted is not None and wanted not in present
+        if not missing and not remove:
+            return None
+        return LinkUpdate(
+            contact_id=one.case.crm_id, referrer_id=wanted if missing else None, remove=remove
+        )
+
+
+def owner_for(books: Books, wanted: WantedTask) -> str | None:
+    """Who should do it: the owner where still active, else the account's fallback owner."""
+    user = books.users.get(wanted.owner_id) if wanted.owner_id else None
+    if user is not None and user.active:
+        return wanted.owner_id
+    return books.account.fallback_owner
+
+
+def _has_changed(books: Books, one: _Decided) -> bool:
+    """Whether something changed that decisions about others depend on."""
+    before = books.people.get(one.case.crm_id)
+    return before is None or before.outcome != one.outcome
+
+
+def summary(one: _Decided, account: Account) -> dict[str, Any]:
+    """The decision as it is kept for ``explain`` and ``status``; where nothing is written to the
+    CRM, with the words of the tasks that would be made."""
+    decision = one.decision
+    wanted = [*decision.tasks, *([decision.ask.task] if decision.ask else [])]
+    return {
+        "stage": decision.stage,
+        "since": decision.assessment.since.isoformat() if decision.assessment else None,
+        "readiness": decision.ready.value if decision.ready else None,
+        "explanation": one.values["spiral_explanation"],
+        "referrer": decision.primary_referrer.name if decision.primary_referrer else None,
+        "tier": decision.tier,
+        "given": decision.referrals_given,
+        "won": decision.referrals_won,
+        "tasks": [
+            {
+                "kind": task.kind,
+                "on": task.target_id,
+                "subject": task_text(task, account.language).subject if account.observing else None,
+            }
+            for task in wanted
+        ],
+        "review_on": decision.review_on.isoformat() if decision.review_on else None,
+    }

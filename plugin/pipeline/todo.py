@@ -1,0 +1,137 @@
+"""Todo: which tasks should exist, compared with those that do.
+
+Only intentions are stored here; ``outbox.py`` carries them to the CRM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.referral.model import ASK_KINDS, AskCandidate, TaskKind, WantedTask
+from plugin.referral.workdays import add_working_days
+from plugin.storage import tasks
+from plugin.storage.accounts import Account
+from plugin.storage.tables import task as table
+from plugin.storage.tasks import LIVE, TaskState, marker, task_key
+from plugin.texts import task_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """A task to be made, in words; what the weekly planning keeps of an ask until its turn."""
+
+    kind: str
+    cause: str
+    target_id: str
+    also_on: list[str]
+    mentions: list[str]
+    deal_id: str | None
+    owner_id: str | None
+    subject: str
+    body: str
+    priority: str
+    due_working_days: int
+
+
+def intent_of(wanted: WantedTask, *, owner_id: str | None, language: str) -> Intent:
+    text = task_text(wanted, language)
+    return Intent(
+        kind=wanted.kind,
+        cause=wanted.causes[0],
+        target_id=wanted.target_id,
+        also_on=list(wanted.also_on),
+        mentions=list(wanted.mentions),
+        deal_id=wanted.deal_id,
+        owner_id=owner_id,
+        subject=text.subject,
+        body=text.body,
+        priority=wanted.priority,
+        due_working_days=wanted.due_working_days,
+    )
+
+
+def intend(
+    connection: sa.Connection, account: Account, subject_id: str, intent: Intent, today: date
+) -> None:
+    """Store that this task is to be made. A second one with the same key is impossible."""
+    key = task_key(account.crm_id, subject_id, intent.kind, intent.cause)
+    exists = connection.scalar(
+        sa.select(table.c.id).where(table.c.account_id == account.id, table.c.key == key)
+    )
+    if exists is not None:
+        return
+    connection.execute(
+        sa.insert(table).values(
+            account_id=account.id,
+            key=key,
+            kind=intent.kind,
+            cause=intent.cause,
+            subject_id=subject_id,
+            target_id=intent.target_id,
+            also_on=intent.also_on,
+            mentions=intent.mentions,
+            deal_id=intent.deal_id,
+            owner_id=intent.owner_id,
+            state=TaskState.INTENDED,
+            subject=intent.subject,
+            body=f"{intent.body}\n\n{marker(intent.kind, key)}",
+            priority=intent.priority,
+            due_on=add_working_days(today, intent.due_working_days),
+            planned_on=today,
+        )
+    )
+
+
+def compare(
+    connection: sa.Connection,
+    account: Account,
+    subject_id: str,
+    wanted: Sequence[WantedTask],
+    ask: AskCandidate | None,
+    existing: Sequence[sa.Row[Any]],
+    owner_of: Callable[[WantedTask], str | None],
+    today: date,
+) -> None:
+    """Store what has to happen so that exactly the wanted tasks are open."""
+    by_cause = {(row.kind, row.cause): row for row in existing}
+    kept: set[int] = set()
+    for one in wanted:
+        row = next(
+            (by_cause[one.kind, cause] for cause in one.causes if (one.kind, cause) in by_cause),
+            None,
+        )
+        if row is None:
+            intent = intent_of(one, owner_id=owner_of(one), language=account.language)
+            intend(connection, account, subject_id, intent, today)
+            continue
+        kept.add(row.id)
+        if row.state in (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED):
+            reopen(connection, row, due_on=add_working_days(today, one.due_working_days))
+    for row in existing:
+        if row.id not in kept and row.state in LIVE and not _ask_stands(row, ask):
+            withdraw(connection, row, reason="no_longer_wanted")
+
+
+def _ask_stands(row: sa.Row[Any], ask: AskCandidate | None) -> bool:
+    """An open ask stays while this ask, or a higher one (the planning replaces it), is wanted."""
+    if row.kind not in ASK_KINDS or ask is None:
+        return False
+    return ASK_KINDS.index(TaskKind(row.kind)) <= ASK_KINDS.index(ask.task.kind)
+
+
+def withdraw(connection: sa.Connection, row: sa.Row[Any], *, reason: str) -> None:
+    """The reason has gone. Stored before the CRM is called, so that it never counts as done."""
+    never_sent = row.crm_id is None and row.state == TaskState.INTENDED
+    state = TaskState.WITHDRAWN if never_sent else TaskState.WITHDRAWING
+    tasks.save(connection, [row.id], state=state, reason=reason)
+
+
+def reopen(connection: sa.Connection, row: sa.Row[Any], *, due_on: date) -> None:
+    """The reason came back: the same task again, never a second one."""
+    state = TaskState.REOPENING if row.crm_id else TaskState.INTENDED
+    tasks.save(connection, [row.id], state=state, reason=None, due_on=due_on)

@@ -1,0 +1,305 @@
+"""One turn in the lane of an account: the most urgent thing that is due, and no more.
+
+Between two turns the worker may hand the lane on, so no account waits for another's storm.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import sqlalchemy as sa
+
+from plugin.errors import CrmError, CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from plugin.pipeline.erase import Eraser
+from plugin.pipeline.lanes import Lane
+from plugin.pipeline.outbox import SETTLE, Outbox
+from plugin.pipeline.planning import plan_asks
+from plugin.pipeline.reconcile import Reconciler
+from plugin.pipeline.upkeep import Upkeep
+from plugin.ports import Adapter, Session
+from plugin.referral.workdays import week_of
+from plugin.secrets import Vault
+from plugin.storage import accounts, hints
+from plugin.storage.accounts import Account
+from plugin.storage.database import Database
+from plugin.storage.hints import HintKind
+from plugin.storage.tables import contact, contact_deal, hint, task
+from plugin.storage.tasks import PENDING, TaskState
+
+log = logging.getLogger(__name__)
+
+FIRST_BACK_OFF = 5_000  # milliseconds
+LONGEST_BACK_OFF = 600_000
+UNAUTHORIZED_BACK_OFF = 3_600_000
+DEAL_RECHECKS = (30_000, 300_000)  # a CRM may attach the contacts a little after the deal
+DEALS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What every turn needs, whatever the account."""
+
+    database: Database
+    vault: Vault
+    now_ms: Callable[[], int]
+    utc_now: Callable[[], datetime]
+
+
+class Turn:
+    """The account's lane is held; ``session`` talks to its CRM."""
+
+    def __init__(
+        self, shop: Workshop, adapter: Adapter, account: Account, session: Session, lane: Lane
+    ) -> None:
+        self._shop = shop
+        self._account = account
+        self._adapter = adapter
+        self._session = session
+        self._lane = lane
+        declared = adapter.declaration
+        self._upkeep = Upkeep(
+            shop.database, account, session, lane,
+            batch_size=declared.batch_size, now_ms=shop.now_ms,
+        )  # fmt: skip
+        self._outbox = Outbox(shop.database, account, session, lane, now_ms=shop.now_ms)
+        self._reconciler = Reconciler(
+            shop.database, account, session, lane,
+            keeps_history=declared.history_batch_size > 0,
+            now_ms=shop.now_ms, utc_now=shop.utc_now,
+        )  # fmt: skip
+
+    def take(self) -> bool:
+        """Do the most urgent thing; False where nothing is due. Failures of the CRM block the
+        account for a while, with the reason in ``status``."""
+        try:
+            worked = self._work()
+        except CrmError as error:
+            self._block(error)
+            return True
+        if self._account.failures or self._account.blocked_reason:
+            with self._lane.write() as connection:
+                accounts.save(
+                    connection, self._account.id, failures=0, blocked_until=None,
+                    blocked_reason=None,
+                )  # fmt: skip
+        return worked
+
+    def _work(self) -> bool:
+        steps = (
+            self._users,
+            self._directory,
+            self._erasures,
+            self._deals,
+            self._contacts,
+            self._tasks,
+            self._reviews,
+            self._sweeps,
+            self._asks,
+        )
+        return any(step() for step in steps)
+
+    @property
+    def _today(self) -> date:
+        return self._account.day(self._shop.utc_now())
+
+    def _users(self) -> bool:
+        if not self._upkeep.users_due():
+            return False
+        self._upkeep.read_users()
+        return True
+
+    def _directory(self) -> bool:
+        if self._account.directory_read_at is not None:
+            return False
+        self._upkeep.read_directory()
+        return True
+
+    def _erasures(self) -> bool:
+        with self._shop.database.read() as connection:
+            found = hints.due(
+                connection, self._account.id, HintKind.ERASE, now=self._shop.now_ms(), limit=1
+            )
+        eraser = Eraser(
+            self._shop.database, self._shop.vault, self._adapter, self._account, self._session,
+            self._lane, now_ms=self._shop.now_ms,
+        )  # fmt: skip
+        for one in found:
+            eraser.work(one)
+        return bool(found)
+
+    def _deals(self) -> bool:
+        """Deals are looked at through their contacts, those they have and those they had."""
+        now = self._shop.now_ms()
+        mine = self._account.id
+        with self._shop.database.read() as connection:
+            found = hints.due(connection, mine, HintKind.DEAL, now=now, limit=DEALS_AT_ONCE)
+            if not found:
+                return False
+            ids = [one.record_id for one in found]
+            had = connection.execute(
+                sa.select(contact_deal.c.contact_id).where(
+                    contact_deal.c.account_id == mine, contact_deal.c.deal_id.in_(ids)
+                )
+            ).scalars()
+            contacts = set(had)
+        present = self._session.deal_contacts(ids)
+        contacts.update(one for several in present.values() for one in several)
+        with self._lane.write() as connection:
+            hints.mark(connection, mine, HintKind.CONTACT, contacts, due_at=now)
+            for attempt, wait in enumerate(DEAL_RECHECKS):
+                lonely = [
+                    one for one in found if one.record_id not in present and one.attempts == attempt
+                ]
+                hints.postpone(connection, mine, HintKind.DEAL, lonely, due_at=now + wait)
+            hints.clear(
+                connection,
+                mine,
+                HintKind.DEAL,
+                [
+                    one
+                    for one in found
+                    if one.record_id in present or one.attempts >= len(DEAL_RECHECKS)
+                ],
+            )
+        return True
+
+    def _contacts(self) -> bool:
+        if not self._account.ready:
+            return False
+        with self._shop.database.read() as connection:
+            batch = hints.due(
+                connection,
+                self._account.id,
+                HintKind.CONTACT,
+                now=self._shop.now_ms(),
+                limit=self._adapter.declaration.batch_size,
+            )
+        if not batch:
+            return False
+        self._reconciler.work(batch)
+        self._tasks()
+        return True
+
+    def _tasks(self) -> bool:
+        return not self._account.observing and self._outbox.work()
+
+    def _reviews(self) -> bool:
+        """Time alone may change a decision: its day has come."""
+        mine = self._account.id
+        with self._shop.database.read() as connection:
+            ids = list(
+                connection.execute(
+                    sa.select(contact.c.crm_id)
+                    .where(contact.c.account_id == mine, contact.c.review_on <= self._today)
+                    .limit(1000)
+                ).scalars()
+            )
+        if not ids:
+            return False
+        with self._lane.write() as connection:
+            connection.execute(
+                sa.update(contact)
+                .where(contact.c.account_id == mine, contact.c.crm_id.in_(ids))
+                .values(review_on=None)
+            )
+            hints.mark(connection, mine, HintKind.CONTACT, ids, due_at=self._shop.now_ms())
+        return True
+
+    def _sweeps(self) -> bool:
+        if self._upkeep.sweep_due():
+            self._upkeep.sweep()
+        elif self._upkeep.tasks_due():
+            self._upkeep.read_tasks(self._outbox)
+        elif self._upkeep.ids_due():
+            self._upkeep.check_ids()
+        else:
+            return False
+        return True
+
+    def _asks(self) -> bool:
+        """Nothing else is left to do: plan this week's asks over all candidates at once."""
+        account = self._account
+        planned_at = account.asks_planned_week
+        planned_week = planned_at is not None and date.fromordinal(planned_at)
+        this_week = week_of(self._today)
+        if not account.ready or account.observing:
+            return False
+        if not account.asks_to_plan and planned_week == this_week:
+            return False
+        with self._lane.write() as connection:
+            plan_asks(connection, account, self._today)
+            accounts.save(
+                connection, account.id, asks_to_plan=False, asks_planned_week=this_week.toordinal()
+            )
+        self._tasks()
+        return True
+
+    # -------------------------------------------------------------------------- failures
+
+    def _block(self, error: CrmError) -> None:
+        now = self._shop.now_ms()
+        failures = self._account.failures
+        match error:
+            case CrmRateLimited():
+                wait = max(1_000, round(error.retry_after * 1000))
+            case CrmUnavailable():
+                failures += 1
+                wait = min(LONGEST_BACK_OFF, FIRST_BACK_OFF * 2 ** min(failures - 1, 10))
+                wait = round(wait * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
+            case CrmUnauthorized():
+                failures += 1
+                wait = UNAUTHORIZED_BACK_OFF
+            case _:
+                failures += 1
+                wait = LONGEST_BACK_OFF
+        log.warning("account %s waits %s s: %s", self._account.id, wait // 1000, error)
+        with self._lane.write() as connection:
+            accounts.save(
+                connection,
+                self._account.id,
+                failures=failures,
+                blocked_until=now + wait,
+                blocked_reason=str(error)[:500],
+            )
+
+
+def due_at(connection: sa.Connection, account: Account, *, now: int, today: date) -> int | None:
+    """When the account has something to do next: now, some instant, or never by itself."""
+    if account.paused:
+        return None
+    not_before = account.blocked_until or 0
+    times = []
+    if account.directory_read_at is None or account.users_read_at is None:
+        times.append(now)
+    kinds = list(HintKind) if account.ready else [HintKind.DEAL, HintKind.ERASE]
+    first_hint = connection.scalar(
+        sa.select(sa.func.min(hint.c.due_at)).where(
+            hint.c.account_id == account.id, hint.c.parked.is_(None), hint.c.kind.in_(kinds)
+        )
+    )
+    if first_hint is not None:
+        times.append(first_hint)
+    if not account.observing:
+        for row in connection.execute(
+            sa.select(task.c.state, sa.func.min(task.c.sent_at).label("sent_at"))
+            .where(task.c.account_id == account.id, task.c.state.in_(PENDING))
+            .group_by(task.c.state)
+        ):
+            sending = row.state == TaskState.SENDING
+            times.append((row.sent_at or 0) + SETTLE if sending else now)
+        planned = account.asks_planned_week
+        if account.ready and (account.asks_to_plan or planned != week_of(today).toordinal()):
+            times.append(now)
+    if account.ready and connection.scalar(
+        sa.select(sa.func.count()).where(
+            contact.c.account_id == account.id, contact.c.review_on <= today
+        )
+    ):
+        times.append(now)
+    if not times:
+        return None
+    return max(not_before, min(times))

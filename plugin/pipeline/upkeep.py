@@ -1,0 +1,207 @@
+"""Upkeep: the directory, the users, and the sweeps that repair what webhooks missed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from plugin.pipeline import absorb
+from plugin.pipeline.absorb import Ripples
+from plugin.pipeline.lanes import Lane
+from plugin.pipeline.outbox import Outbox
+from plugin.ports import Session
+from plugin.storage import accounts, hints, tasks
+from plugin.storage.accounts import Account, instant
+from plugin.storage.database import Database, upsert
+from plugin.storage.hints import HintKind
+from plugin.storage.tables import contact, referral, user
+from plugin.storage.tasks import TaskState
+
+log = logging.getLogger(__name__)
+
+HOUR = 3_600_000  # milliseconds
+WEEK = 7 * 24 * HOUR
+OVERLAP = 10 * 60_000  # search indexes and clocks lag: look a little further back
+
+
+class Upkeep:
+    """Works for one account, within its lane."""
+
+    def __init__(
+        self,
+        database: Database,
+        account: Account,
+        session: Session,
+        lane: Lane,
+        *,
+        batch_size: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._account = account
+        self._session = session
+        self._lane = lane
+        self._batch_size = batch_size
+        self._now_ms = now_ms
+
+    # ------------------------------------------------------------------- the directory
+
+    def read_directory(self) -> None:
+        """One more page of all contacts; who is there already when matching begins."""
+        page = self._session.list_contacts(self._account.directory_cursor)
+        ripples = Ripples()
+        with self._lane.write() as connection:
+            absorb.absorb_cards(connection, self._account, page.items, ripples)
+            accounts.save(
+                connection,
+                self._account.id,
+                directory_cursor=page.cursor,
+                directory_read_at=None if page.cursor else self._now_ms(),
+            )
+            self._mark(connection, ripples)
+
+    def users_due(self) -> bool:
+        return _due(self._account.users_read_at, HOUR, self._now_ms())
+
+    def read_users(self) -> None:
+        """All CRM users; where one left, the contacts they referred are looked at again."""
+        present = self._session.users()
+        mine = self._account.id
+        with self._lane.write() as connection:
+            known = {
+                row.crm_id: row
+                for row in connection.execute(sa.select(user).where(user.c.account_id == mine))
+            }
+            rows = [
+                {
+                    "account_id": mine,
+                    "crm_id": one.crm_id,
+                    "name": one.name,
+                    "email": one.email,
+                    "active": one.active,
+                }
+                for one in present
+            ]
+            upsert(connection, user, rows, update=("name", "email", "active"))
+            there = {one.crm_id for one in present if one.active}
+            left = [one for one, row in known.items() if row.active and one not in there]
+            connection.execute(
+                sa.update(user)
+                .where(user.c.account_id == mine, user.c.crm_id.in_(left))
+                .values(active=False)
+            )
+            concerned = connection.execute(
+                sa.select(referral.c.referred_id).where(
+                    referral.c.account_id == mine,
+                    referral.c.referrer_is_user.is_(True),
+                    referral.c.referrer_id.in_(left),
+                )
+            ).scalars()
+            hints.mark(connection, mine, HintKind.CONTACT, list(concerned), due_at=self._now_ms())
+            accounts.save(connection, mine, users_read_at=self._now_ms())
+
+    # --------------------------------------------------------------------------- sweeps
+
+    def sweep_due(self) -> bool:
+        since = self._account.swept_at or self._account.connected_at
+        return self._now_ms() - since >= HOUR
+
+    def sweep(self) -> int:
+        """Mark everything modified since the last sweep; returns how many contacts and deals."""
+        started = self._now_ms()
+        since = instant((self._account.swept_at or self._account.connected_at) - OVERLAP)
+        marked = 0
+        cursor: str | None = None
+        while True:
+            page = self._session.contacts_changed_since(since, cursor)
+            ripples = Ripples()
+            with self._lane.write() as connection:
+                absorb.absorb_cards(connection, self._account, page.items, ripples)
+                ripples.history |= {one.crm_id for one in page.items}
+                self._mark(connection, ripples)
+            marked += len(page.items)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        while True:
+            deals = self._session.deals_changed_since(since, cursor)
+            with self._lane.write() as connection:
+                hints.mark(connection, self._account.id, HintKind.DEAL, deals.items, due_at=started)
+            marked += len(deals.items)
+            cursor = deals.cursor
+            if cursor is None:
+                break
+        with self._lane.write() as connection:
+            accounts.save(connection, self._account.id, swept_at=started)
+        return marked
+
+    def tasks_due(self) -> bool:
+        last = self._account.tasks_read_at or self._account.connected_at
+        return _due(last, HOUR, self._now_ms())
+
+    def read_tasks(self, outbox: Outbox) -> int:
+        """What became of all our open tasks; returns for how many contacts something did."""
+        changed: set[str] = set()
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                rows = tasks.in_state(
+                    connection, self._account.id, (TaskState.OPEN,), limit=500, after=after
+                )
+            if not rows:
+                break
+            after = rows[-1].id
+            changed |= outbox.read_back(rows)
+        outbox.check_doubtful()
+        with self._lane.write() as connection:
+            hints.mark(
+                connection, self._account.id, HintKind.CONTACT, changed, due_at=self._now_ms()
+            )
+            accounts.save(connection, self._account.id, tasks_read_at=self._now_ms())
+        return len(changed)
+
+    def ids_due(self) -> bool:
+        last = self._account.ids_checked_at or self._account.connected_at
+        return _due(last, WEEK, self._now_ms())
+
+    def check_ids(self) -> int:
+        """Find contacts that vanished without a word; returns how many."""
+        vanished: list[str] = []
+        after = ""
+        while True:
+            with self._database.read() as connection:
+                ids = list(
+                    connection.execute(
+                        sa.select(contact.c.crm_id)
+                        .where(
+                            contact.c.account_id == self._account.id,
+                            contact.c.gone_at.is_(None),
+                            contact.c.crm_id > after,
+                        )
+                        .order_by(contact.c.crm_id)
+                        .limit(self._batch_size)
+                    ).scalars()
+                )
+            if not ids:
+                break
+            after = ids[-1]
+            there = self._session.existing(ids)
+            vanished += [one for one in ids if one not in there]
+        with self._lane.write() as connection:
+            hints.mark(
+                connection, self._account.id, HintKind.CONTACT, vanished, due_at=self._now_ms()
+            )
+            accounts.save(connection, self._account.id, ids_checked_at=self._now_ms())
+        return len(vanished)
+
+    def _mark(self, connection: sa.Connection, ripples: Ripples) -> None:
+        now = self._now_ms()
+        mine = self._account.id
+        hints.mark(connection, mine, HintKind.CONTACT, ripples.contacts, due_at=now)
+        hints.mark(connection, mine, HintKind.CONTACT, ripples.history, due_at=now, history=True)
+
+
+def _due(last: int | None, every: int, now: int) -> bool:
+    return last is None or now - last >= every

@@ -1,0 +1,464 @@
+"""Who is meant: a told name scored against a directory of people, with reasons.
+
+Never a silent guess. A person is linked only with a high score and a clear lead over the
+next; everything between is left to the rep, with the candidates and their reasons. The result
+depends on the set of people and on when the name was told, on nothing else: not on their
+order, and not on who was created after a link was possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from rapidfuzz import fuzz
+from rapidfuzz.distance import OSA
+
+from plugin.referral.model import Candidate, MatchOutcome, Pillar
+from plugin.referral.names import (
+    Reading,
+    ToldName,
+    are_nicknames,
+    parse_name,
+    phone_digits,
+    reading_of,
+    sound_alike,
+    word_set,
+    words_of,
+)
+from plugin.referral.policy import MatchPolicy
+
+POINTS = {
+    "record_id": 1.0,
+    "email": 1.0,
+    "phone": 0.98,
+    "surname": 0.50,
+    "surname_sounds": 0.42,
+    "surname_similar": 0.35,
+    "given_name": 0.35,
+    "nickname": 0.30,
+    "given_name_sounds": 0.25,
+    "initial": 0.20,
+    "given_name_differs": -0.30,
+    "company": 0.30,
+    "city": 0.15,
+    "employee": 0.05,
+}
+"""What each reason is worth. A surname needs a given name or a company beside it to link."""
+
+_EXACT = frozenset({"record_id", "email", "phone"})
+_SAME_GIVEN_NAME = frozenset({"given_name", "nickname"})
+_TYPO_IN_GIVEN_NAME = -0.10
+_PART_OF_COMPANY = 0.15
+_NAME_CONTRADICTS = 0.30
+_SIMILAR = 85.0
+_SAME_COMPANY = 88.0
+
+_NO_COMPANY = word_set(
+    "gmbh ggmbh mbh ag kg kgaa ohg gbr ug se ev eg ek co inc ltd llc llp corp plc sa sarl bv nv "
+    "srl spa haftungsbeschraenkt firma fa der die das dem den des the und and of in im bei beim "
+    "aus vom von from at am zum zur fuer"
+)
+"""Words of a company's name that tell nothing about which company it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody in the directory: a contact, or with ``is_user`` a CRM user.
+
+    ``created_at`` is None where unknown: then the person counts as always there.
+    """
+
+    crm_id: str
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phones: tuple[str, ...] = ()
+    company: str = ""
+    city: str = ""
+    created_at: datetime | None = None
+    is_user: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    @cached_property
+    def readings(self) -> tuple[Reading, ...]:
+        """The name; where all of it stands in one field, each plain way to read it."""
+        reading = reading_of(self.first_name, self.last_name)
+        if reading.given and reading.surname:
+            return (reading,)
+        told = parse_name(self.name).readings
+        return tuple(reading for reading in told if not reading.doubt)
+
+    @cached_property
+    def address(self) -> str:
+        return self.email.strip().casefold()
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        return frozenset(filter(None, map(phone_digits, self.phones)))
+
+    @cached_property
+    def company_words(self) -> tuple[str, ...]:
+        return _telling(words_of(self.company))
+
+    @cached_property
+    def city_words(self) -> tuple[str, ...]:
+        return words_of(self.city)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """What became of a told name.
+
+    ``candidates`` are the best people with their reasons, best first: at the moment the link
+    became possible where there is a ``winner``, else of all.
+    """
+
+    outcome: MatchOutcome
+    winner: Candidate | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
+# --------------------------------------------------------------------------- finding
+
+
+def keys_of_person(person: Person) -> frozenset[str]:
+    """Index keys of a person: few (about 6), for a table to search before scoring.
+
+    Recall is complete: whoever has a score above 0 for a text shares a key with it. By the id,
+    e-mail or phone (``i:``, ``e:``, ``p:`` last 7 digits); by a surname, one word of it or its
+    sound (``n:``, Kölner Phonetik); by a surname with one typo (``l:``/``r:``: its length with
+    its left and with its right half, one of which a single typo leaves whole).
+    """
+    keys = set() if person.is_user else {f"i:{person.crm_id}"}
+    if person.address:
+        keys.add(f"e:{person.address}")
+    keys.update(_phone_key(number) for number in person.numbers)
+    for spelling in _spellings(person.readings):
+        keys.update(_halves(spelling, len(spelling)))
+    keys.update(_sounds(person.readings))
+    return frozenset(keys)
+
+
+def keys_of_told(told: ToldName) -> frozenset[str]:
+    """The keys under which everybody stands whom this text may mean. See ``keys_of_person``."""
+    keys = {f"i:{record_id}" for record_id in told.record_ids}
+    if told.email:
+        keys.add(f"e:{told.email}")
+    if told.phone:
+        keys.add(_phone_key(told.phone))
+    for spelling in _spellings(told.readings):
+        keys.update(_halves_with_a_typo(spelling))
+    keys.update(_sounds(told.readings))
+    return frozenset(keys)
+
+
+def _phone_key(number: str) -> str:
+    return f"p:{number[-7:]}"
+
+
+def _spellings(readings: Iterable[Reading]) -> frozenset[str]:
+    """The words of the surnames, and the surnames in one piece."""
+    return frozenset().union(*(reading.words | reading.joined for reading in readings))
+
+
+def _sounds(readings: Iterable[Reading]) -> frozenset[str]:
+    return frozenset(f"n:{reading.code}" for reading in readings if reading.code)
+
+
+def _halves(word: str, length: int) -> Iterator[str]:
+    """The halves a word of this length has if it begins, or ends, like ``word``."""
+    left = length // 2
+    right = length - left
+    if left:
+        yield f"l:{length}:{word[:left]}"
+    if right <= len(word):
+        yield f"r:{length}:{word[-right:]}"
+
+
+def _halves_with_a_typo(word: str) -> Iterator[str]:
+    size = len(word)
+    for length in (size - 1, size, size + 1):
+        if length == size or min(length, size) >= 3:  # shorter words are not similar, but others
+            yield from _halves(word, length)
+    middle = size // 2
+    if middle:  # two letters swapped across the middle leave no half whole
+        swapped = word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
+        yield from _halves(swapped, size)
+
+
+# --------------------------------------------------------------------------- scoring
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evidence:
+    """What one reading of the text says for a person. ``agrees``: it may be this person's name."""
+
+    points: float = 0.0
+    reasons: tuple[str, ...] = ()
+    agrees: bool = False
+
+
+_NOTHING = _Evidence()
+
+
+def score(
+    told: ToldName, person: Person, *, pillar: Pillar | None = None
+) -> tuple[float, tuple[str, ...]]:
+    """How surely the text means this person (0 to 1, in hundredths), and the reasons.
+
+    The reasons are keys of ``POINTS``. Without an exact e-mail, phone or record id nothing
+    counts unless a surname fits. An exact hit whose name contradicts is worth less.
+    """
+    evidence = [
+        _by_name(told_as, own, person) for own in person.readings for told_as in told.readings
+    ]
+    best = max(evidence, key=lambda one: one.points, default=_NOTHING)
+    exact = _exact_reasons(told, person)
+    points = best.points
+    if exact:
+        points = max(POINTS[reason] for reason in exact)
+        points += best.points if _may_be_named(told, person, evidence) else -_NAME_CONTRADICTS
+    if points <= 0:
+        return 0.0, ()
+    reasons = exact + best.reasons
+    if person.is_user and pillar is Pillar.EMPLOYEE:
+        points += POINTS["employee"]
+        reasons += ("employee",)
+    elif person.is_user and pillar is not None:
+        points -= POINTS["employee"]
+    return round(min(max(points, 0.0), 1.0), 2), reasons
+
+
+def _exact_reasons(told: ToldName, person: Person) -> tuple[str, ...]:
+    found = {
+        # Users have ids of their own, which no link to a contact can mean.
+        "record_id": not person.is_user and person.crm_id in told.record_ids,
+        "email": bool(told.email) and told.email == person.address,
+        "phone": bool(told.phone) and told.phone in person.numbers,
+    }
+    return tuple(reason for reason, true in found.items() if true)
+
+
+def _may_be_named(told: ToldName, person: Person, evidence: Sequence[_Evidence]) -> bool:
+    """Whether no name contradicts: one is missing, or one reading fits, or (people marry) the
+    given name alone does."""
+    return (
+        not evidence
+        or any(one.agrees for one in evidence)
+        or any(
+            _given_name(reading.given, own.given)[0] in _SAME_GIVEN_NAME
+            for own in person.readings
+            for reading in told.readings
+        )
+    )
+
+
+def _by_name(told: Reading, own: Reading, person: Person) -> _Evidence:
+    surname = _surname_reason(told, own)
+    if not surname:
+        return _NOTHING
+    given, given_points = _given_name(told.given, own.given)
+    support = _support(told, person)
+    points = POINTS[surname] + given_points + sum(support.values()) - told.doubt
+    reasons = (surname, *filter(None, (given,)), *support)
+    return _Evidence(points=max(points, 0.0), reasons=reasons, agrees=given != "given_name_differs")
+
+
+def _surname_reason(told: Reading, own: Reading) -> str:
+    """How well the surnames fit, "" for not at all. Parts may stand in any order."""
+    if told.words == own.words or not told.joined.isdisjoint(own.joined):
+        return "surname"
+    if told.code and told.code == own.code:
+        return "surname_sounds" if told.sound == own.sound else "surname_similar"
+    if _one_typo(told.full_surname, own.full_surname):
+        return "surname_similar"
+    shared = told.words & own.words
+    return "surname_similar" if any(len(word) > 2 for word in shared) else ""
+
+
+def _one_typo(one: str, other: str) -> bool:
+    """One letter more, less, other, or two swapped, in a word long enough to stay the same."""
+    return (
+        abs(len(one) - len(other)) <= 1
+        and OSA.distance(one, other, score_cutoff=1) <= 1
+        and fuzz.ratio(one, other) >= _SIMILAR
+    )
+
+
+def _given_name(told: Sequence[str], own: Sequence[str]) -> tuple[str, float]:
+    """How well the given names fit, ("", 0) where one side has none.
+
+    One of two words compared is always the first of its side: Anna Maria is Maria, but not
+    Eva Maria.
+    """
+    if not told or not own:
+        return "", 0.0
+    pairs = [(one, other) for one in told for other in own if one == told[0] or other == own[0]]
+    same = any(one == other and len(one) > 1 for one, other in pairs)
+    if same or "".join(told) == "".join(own):
+        reason = "given_name"
+    elif any(are_nicknames(*pair) for pair in pairs):
+        reason = "nickname"
+    elif any(sound_alike(*pair) for pair in pairs):
+        reason = "given_name_sounds"
+    elif _begins(told[0], own[0]):
+        reason = "initial"
+    elif any(_typo_in_given_name(*pair) for pair in pairs):
+        return "given_name_differs", _TYPO_IN_GIVEN_NAME
+    else:
+        reason = "given_name_differs"
+    return reason, POINTS[reason]
+
+
+def _begins(one: str, other: str) -> bool:
+    """An initial or abbreviation of at most three letters."""
+    short, long = sorted((one, other), key=len)
+    return len(short) <= 3 and long.startswith(short)
+
+
+def _typo_in_given_name(one: str, other: str) -> bool:
+    """Micheal for Michael; never another ending, which makes another name (Daniela)."""
+    return min(len(one), len(other)) >= 5 and one[-1] == other[-1] and _one_typo(one, other)
+
+
+def _support(told: Reading, person: Person) -> dict[str, float]:
+    """Company and city that fit, with their points."""
+    found: dict[str, float] = {}
+    for place, words in enumerate(told.supports):
+        city = _is_city(words, person.city_words)
+        rest = [word for word in words if word not in person.city_words] if city else words
+        company = _company_points(_telling(rest), person.company_words)
+        if place == 0 and told.first_decides and not (city or company):
+            return {}
+        if company:
+            found["company"] = max(company, found.get("company", 0.0))
+        if city:
+            found["city"] = POINTS["city"]
+    return {reason: found[reason] for reason in ("company", "city") if reason in found}
+
+
+def _is_city(words: Sequence[str], city: Sequence[str]) -> bool:
+    return _set_ratio(words, city) >= _SAME_COMPANY
+
+
+def _company_points(told: Sequence[str], company: Sequence[str]) -> float:
+    """Whole points for the whole name or its beginning, half for another part of it: who is
+    "aus Rosenheim" need not work at Autohaus Rosenheim."""
+    if _set_ratio(told, company) >= _SAME_COMPANY and company[0] in told:
+        return POINTS["company"]
+    if fuzz.token_sort_ratio(" ".join(told), " ".join(company)) >= _SAME_COMPANY and company:
+        return POINTS["company"]
+    if fuzz.ratio("".join(told), "".join(company)) >= _SAME_COMPANY and company:
+        return POINTS["company"]
+    return _PART_OF_COMPANY if _set_ratio(told, company) >= _SAME_COMPANY else 0.0
+
+
+def _set_ratio(told: Sequence[str], own: Sequence[str]) -> float:
+    if not told or not own:
+        return 0.0
+    return fuzz.token_set_ratio(" ".join(told), " ".join(own))
+
+
+def _telling(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a company's name that tell which company it is."""
+    return tuple(word for word in words if len(word) > 1 and word not in _NO_COMPANY)
+
+
+# -------------------------------------------------------------------------- deciding
+
+
+def match(
+    told_text: str,
+    recorded_at: datetime,
+    people: Iterable[Person],
+    *,
+    policy: MatchPolicy,
+    pillar: Pillar | None = None,
+    record_url: str | None = None,
+) -> Match:
+    """Who is meant by ``told_text``, told at ``recorded_at`` (aware UTC).
+
+    First among those who were there then; if nobody wins, people created later join one at a
+    time, and the first who wins is linked. So a link that was possible once stays, whoever
+    is created afterwards. ``record_url``: see ``parse_name``.
+    """
+    told = parse_name(told_text, record_url=record_url)
+    present: list[Candidate] = []
+    late: list[tuple[datetime, Candidate]] = []
+    for person in set(people):
+        points, reasons = score(told, person, pillar=pillar)
+        if not points:
+            continue
+        candidate = _candidate(person, points, reasons)
+        if person.created_at is None or person.created_at <= recorded_at:
+            present.append(candidate)
+        else:
+            late.append((person.created_at, candidate))
+    winner = _winner(sorted(present, key=_best_first), policy)
+    for _, candidate in sorted(late, key=lambda one: (one[0], _by_id(one[1]))):
+        if winner:
+            break
+        # Whoever joins can only stand in the way of the others: nobody else may win now.
+        if _wins(candidate, present, policy):
+            winner = candidate
+        present.append(candidate)
+    return _match(winner, present, policy)
+
+
+def _match(winner: Candidate | None, present: list[Candidate], policy: MatchPolicy) -> Match:
+    ranked = sorted(present, key=_best_first)
+    likely = [one for one in ranked if one.score >= policy.candidate_score]
+    candidates = tuple(likely[: policy.max_candidates])
+    if winner:
+        return Match(outcome=MatchOutcome.LINKED, winner=winner, candidates=candidates)
+    outcome = MatchOutcome.AMBIGUOUS if candidates else MatchOutcome.NONE
+    return Match(outcome=outcome, candidates=candidates)
+
+
+def _candidate(person: Person, points: float, reasons: tuple[str, ...]) -> Candidate:
+    return Candidate(
+        crm_id=person.crm_id,
+        is_user=person.is_user,
+        name=person.name,
+        company=person.company,
+        city=person.city,
+        score=points,
+        reasons=reasons,
+    )
+
+
+def _by_id(candidate: Candidate) -> tuple[int, str, bool]:
+    return len(candidate.crm_id), candidate.crm_id, candidate.is_user
+
+
+def _best_first(candidate: Candidate) -> tuple[float, tuple[int, str, bool]]:
+    return -candidate.score, _by_id(candidate)
+
+
+def _exact(candidate: Candidate) -> bool:
+    return not _EXACT.isdisjoint(candidate.reasons)
+
+
+def _winner(ranked: Sequence[Candidate], policy: MatchPolicy) -> Candidate | None:
+    best = next(filter(_exact, ranked), ranked[0] if ranked else None)
+    if best and _wins(best, [one for one in ranked if one is not best], policy):
+        return best
+    return None
+
+
+def _wins(candidate: Candidate, others: Sequence[Candidate], policy: MatchPolicy) -> bool:
+    """High enough and far enough ahead. An exact e-mail, phone or id has only exact rivals; a
+    name alone never wins against one, as then the text tells of two people."""
+    if candidate.score < policy.link_score:
+        return False
+    exact = _exact(candidate)
+    if not exact and any(map(_exact, others)):
+        return False
+    rivals = (one.score for one in others if _exact(one) == exact)
+    return all(round(candidate.score - rival, 2) >= policy.link_lead for rival in rivals)

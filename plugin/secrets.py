@@ -1,0 +1,72 @@
+"""Encryption at rest: credentials of accounts, and tombstones of erased contacts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from plugin.errors import ConfigurationError
+
+# Labels part the keys from each other. To change one is to lose all that was stored under it.
+ENCRYPTION = b"referral-spiral credentials v1"
+TOMBSTONE = b"referral-spiral tombstones v1"
+
+
+class Vault:
+    """Encrypts with the first of the keys, reads what any of them wrote."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if isinstance(keys, str) or not keys:
+            raise ValueError("keys must be a sequence with at least one key")
+        self._fernet = MultiFernet(
+            [Fernet(urlsafe_b64encode(_derive(key, ENCRYPTION))) for key in keys]
+        )
+        self._salts = tuple(_derive(key, TOMBSTONE) for key in keys)
+
+    def __repr__(self) -> str:
+        return "Vault(…)"
+
+    def encrypt(self, text: str) -> str:
+        """A token that only these keys read; twice the same text gives two tokens."""
+        return self._fernet.encrypt(text.encode()).decode()
+
+    def decrypt(self, token: str) -> str:
+        """The text of a token. Raises ``ConfigurationError`` where no key fits."""
+        try:
+            return self._fernet.decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise _misfit() from None
+
+    def rotate(self, token: str) -> str:
+        """The same text under the first key, so that the others may go."""
+        try:
+            return self._fernet.rotate(token.encode()).decode()
+        except InvalidToken:
+            raise _misfit() from None
+
+    def tombstone(self, account: str, crm_id: str) -> str:
+        """What is kept of an erased contact: enough to know its id again, not to tell it."""
+        return self.tombstones(account, crm_id)[0]
+
+    def tombstones(self, account: str, crm_id: str) -> tuple[str, ...]:
+        """The contact's tombstone under each key, the first key's first: any may be on file."""
+        # The length keeps ("1", "23") and ("12", "3") apart.
+        text = f"{len(account)}:{account}:{crm_id}".encode()
+        return tuple(hmac.new(salt, text, hashlib.sha256).hexdigest() for salt in self._salts)
+
+
+def _derive(key: str, label: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=label).derive(key.encode())
+
+
+def _misfit() -> ConfigurationError:
+    return ConfigurationError(
+        "a stored credential cannot be read with SECRET_KEY: it was encrypted under another key. "
+        "Put that key back, behind the new one and a comma, or connect the account again."
+    )

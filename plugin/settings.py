@@ -1,0 +1,172 @@
+"""The environment → one frozen object. Whatever is missing or wrong is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from plugin.errors import ConfigurationError
+from plugin.registry import adapters
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_DATABASE_URL = f"sqlite:///{ROOT / 'instance' / 'referrals.db'}"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+KEY_LENGTH = 16
+SECRET_LENGTH = 8
+MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrmSettings:
+    """One CRM's settings. ``secrets`` sign its deliveries (several while rotating); ``token`` and
+    ``app_id`` are the defaults for connecting an account; ``base_url`` is the API's."""
+
+    name: str
+    secret_setting: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    app_id: str = ""
+    base_url: str
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All settings. ``secret_keys``: the current key first, then those being rotated out.
+    ``database_url`` may hold a password. ``public_url`` is "" where it is not set."""
+
+    database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
+    secret_keys: tuple[str, ...] = field(repr=False)
+    public_url: str = ""
+    log_level: str = "INFO"
+    crms: tuple[CrmSettings, ...] = ()
+
+    @property
+    def secret_key(self) -> str:
+        """The current key."""
+        return self.secret_keys[0]
+
+    def crm(self, name: str) -> CrmSettings:
+        """One CRM's settings. Raises ``ConfigurationError`` where there is no such CRM."""
+        for crm in self.crms:
+            if crm.name == name:
+                return crm
+        known = ", ".join(crm.name for crm in self.crms)
+        raise ConfigurationError(f"no CRM is called {name!r}; known are: {known}")
+
+    def require_serving(self) -> None:
+        """Raises ``ConfigurationError`` naming all that receiving webhooks still needs: an
+        address, and the signing secret of at least one CRM."""
+        missing = []
+        if not self.public_url:
+            missing.append(
+                "PUBLIC_URL is missing: the address under which the CRM reaches this server, "
+                "such as https://referrals.example.com"
+            )
+        if not any(crm.secrets for crm in self.crms):
+            names = " or ".join(crm.secret_setting for crm in self.crms)
+            missing.append(f"{names} is missing: the secret with which the CRM signs webhooks")
+        if missing:
+            raise ConfigurationError("\n".join(missing))
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment, or from the one given.
+
+    Without one, a ``.env`` file in the working directory fills in what the environment leaves
+    unset. An empty value is as good as none. Raises ``ConfigurationError`` with all faults, a
+    line each; the value of a setting is never in it, as it may be a secret.
+    """
+    source = _Source(_environment() if environ is None else environ)
+    settings = Settings(
+        database_url=source.text("DATABASE_URL", DEFAULT_DATABASE_URL),
+        secret_keys=source.secrets("SECRET_KEY", KEY_LENGTH),
+        public_url=source.url("PUBLIC_URL"),
+        log_level=source.log_level("LOG_LEVEL"),
+        crms=tuple(source.crm(name) for name in adapters()),
+    )
+    if not settings.secret_keys:
+        source.faults.insert(0, f"SECRET_KEY is missing; make one with: {MAKE_A_KEY}")
+    if source.faults:
+        raise ConfigurationError("\n".join(source.faults))
+    return settings
+
+
+def _environment() -> dict[str, str]:
+    try:
+        # Without interpolation a "$" in a secret stays what it is; "-sig" drops the byte order
+        # mark of Windows editors.
+        file = dotenv_values(Path(".env"), interpolate=False, encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f".env is not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise ConfigurationError(f".env cannot be read: {error.strerror}") from error
+    return {**{name: value for name, value in file.items() if value is not None}, **os.environ}
+
+
+class _Source:
+    """Takes settings out of an environment and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.environ.get(name, "").strip() or default
+
+    def secrets(self, name: str, length: int) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+        if any(len(part) < length for part in parts):
+            self.faults.append(
+                f"{name} must have at least {length} characters (between commas, where there "
+                "are several)"
+            )
+        return parts
+
+    def url(self, name: str, default: str = "") -> str:
+        value = self.text(name, default).rstrip("/")
+        if value and (fault := _url_fault(value)):
+            self.faults.append(f"{name} {fault}")
+        return value
+
+    def log_level(self, name: str) -> str:
+        level = self.text(name, "INFO").upper()
+        if level not in LOG_LEVELS:
+            self.faults.append(f"{name} must be one of {', '.join(LOG_LEVELS)}")
+        return level
+
+    def crm(self, name: str) -> CrmSettings:
+        declared = adapters()[name].declaration
+        return CrmSettings(
+            name=name,
+            secret_setting=declared.secret_setting,
+            secrets=self.secrets(declared.secret_setting, SECRET_LENGTH),
+            app_id=self.text(declared.app_id_setting),
+            base_url=self.url(declared.url_setting, declared.default_url),
+            token=self.text(declared.token_setting),
+        )
+
+
+def _url_fault(value: str) -> str | None:
+    """What is wrong with an address, None where nothing is."""
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is no valid address"
+    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
+        return "must be written in plain ASCII without spaces"
+    if parts.scheme not in ("https", "http") or not host:
+        return "must begin with https:// and a host"
+    if "@" in parts.netloc:
+        return "must not hold a user name or password"
+    if "?" in value or "#" in value:
+        return "must not have a query or fragment"
+    if parts.scheme == "http" and host not in LOOPBACK:
+        return "must begin with https:// (http:// is for this machine only)"
+    return None

@@ -1,0 +1,143 @@
+"""The connected accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import sqlalchemy as sa
+
+from plugin.errors import ConfigurationError
+from plugin.policy import load_policy
+from plugin.referral.policy import Policy
+from plugin.referral.ratings import ScoreScale
+from plugin.storage.tables import account as table
+
+
+def instant(milliseconds: int) -> datetime:
+    """The stored instant as an aware datetime."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def milliseconds(moment: datetime) -> int:
+    """An aware datetime as it is stored."""
+    return round(moment.timestamp() * 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One connected account with its settings. Secrets are still encrypted."""
+
+    id: int
+    crm: str
+    crm_id: str
+    name: str
+    token: str = field(repr=False)
+    app_id: str
+    own_secrets: str | None = field(repr=False)
+    mode: str
+    paused: bool
+    language: str
+    fallback_owner: str | None
+    rating_property: str | None
+    rating_kind: str | None
+    policy: Policy
+    zone: ZoneInfo
+    currency: str
+    record_url: str | None
+    fields: frozenset[str] | None
+    facts: dict[str, str]
+    connected_at: int
+    directory_cursor: str | None
+    directory_read_at: int | None
+    users_read_at: int | None
+    swept_at: int | None
+    tasks_read_at: int | None
+    ids_checked_at: int | None
+    asks_planned_week: int | None
+    asks_to_plan: bool
+    blocked_until: int | None
+    blocked_reason: str | None
+    failures: int
+
+    @property
+    def observing(self) -> bool:
+        """Decide and show everything, write nothing."""
+        return self.mode == "observe"
+
+    @property
+    def ready(self) -> bool:
+        """Contacts can be worked on: the fields are there, or nothing will be written."""
+        return self.observing or self.fields is not None
+
+    def day(self, moment: datetime) -> date:
+        """The calendar day of an instant in the account's time zone."""
+        return moment.astimezone(self.zone).date()
+
+    def score_scale(self) -> ScoreScale | None:
+        if not self.rating_property or not self.rating_kind:
+            return None
+        if self.rating_kind == "nps":
+            return ScoreScale(kind="nps")
+        return ScoreScale(kind="csat", maximum=self.policy.csat_maximum)
+
+
+def zone_of(name: str | None) -> ZoneInfo:
+    """The account's zone, Europe/Berlin where the CRM names none we know."""
+    try:
+        return ZoneInfo(name or "Europe/Berlin")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("Europe/Berlin")
+
+
+def _account(row: Any) -> Account:
+    values = dict(row._mapping)
+    values["zone"] = zone_of(values.pop("time_zone"))
+    values["policy"] = load_policy(values["policy"], name="policy")
+    values["fields"] = None if values["fields"] is None else frozenset(values["fields"])
+    return Account(**values)
+
+
+def all_accounts(connection: sa.Connection, *, crm: str | None = None) -> list[Account]:
+    query = sa.select(table).order_by(table.c.id)
+    if crm:
+        query = query.where(table.c.crm == crm)
+    return [_account(row) for row in connection.execute(query)]
+
+
+def by_id(connection: sa.Connection, account_id: int) -> Account | None:
+    row = connection.execute(sa.select(table).where(table.c.id == account_id)).one_or_none()
+    return _account(row) if row else None
+
+
+def find(connection: sa.Connection, crm: str, crm_id: str) -> Account | None:
+    row = connection.execute(
+        sa.select(table).where(table.c.crm == crm, table.c.crm_id == crm_id)
+    ).one_or_none()
+    return _account(row) if row else None
+
+
+def choose(connection: sa.Connection, crm: str, crm_id: str | None) -> Account:
+    """The account a command means. Raises ``ConfigurationError`` where that is not clear."""
+    accounts = all_accounts(connection, crm=crm)
+    if crm_id is not None:
+        accounts = [one for one in accounts if one.crm_id == crm_id]
+        if not accounts:
+            raise ConfigurationError(f"--account {crm_id}: no such {crm} account is connected")
+    if not accounts:
+        raise ConfigurationError(
+            f"no {crm} account is connected: run `python -m plugin connect {crm}` first"
+        )
+    if len(accounts) > 1:
+        ids: Sequence[str] = [one.crm_id for one in accounts]
+        raise ConfigurationError(
+            f"several {crm} accounts are connected: name one with --account ({', '.join(ids)})"
+        )
+    return accounts[0]
+
+
+def save(connection: sa.Connection, account_id: int, **values: Any) -> None:
+    connection.execute(sa.update(table).where(table.c.id == account_id).values(**values))

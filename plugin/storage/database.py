@@ -1,0 +1,179 @@
+"""One database behind the plugin: an SQLite file (one machine) or PostgreSQL (many).
+
+Reading and writing go through :meth:`Database.read` and :meth:`Database.write`; nothing else
+opens a connection. On SQLite every write transaction first takes a file lock: the busy
+handler of SQLite sleeps and is unfair, a lock queues (measured: an 18-fold lower p99 with two
+processes).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql, sqlite
+
+from plugin.errors import ConfigurationError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK_TIMEOUT = 30.0  # seconds SQLite itself waits for a reader or a checkpoint
+
+Row = Mapping[str, Any]
+
+
+class Database:
+    """Connections, transactions and the schema. Safe to share between threads, not over fork."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.url = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise ConfigurationError(f"DATABASE_URL cannot be read: {error}") from None
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
+            raise ConfigurationError(
+                "DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://"
+            )
+        self._lock = threading.Lock()
+        self._lock_path: Path | None = None
+        if self.is_sqlite:
+            self._prepare_file()
+        self.engine = self._engine()
+
+    def _prepare_file(self) -> None:
+        if not self.url.database or self.url.database == ":memory:":
+            raise ConfigurationError(
+                "DATABASE_URL must name a file: web and worker are processes of their own"
+            )
+        path = Path(self.url.database)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"DATABASE_URL: the folder {path.parent} cannot be made: {error.strerror}"
+            ) from error
+        self._lock_path = path.with_name(path.name + ".lock")
+
+    def _engine(self) -> sa.Engine:
+        if not self.is_sqlite:
+            return sa.create_engine(self.url, pool_pre_ping=True, pool_size=10)
+        engine = sa.create_engine(
+            self.url, pool_size=20, connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None}
+        )
+
+        @sa.event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA secure_delete=ON")
+            cursor.close()
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+            connection.exec_driver_sql(f"BEGIN {mode}")
+
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database and writes nothing."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes; it waits for its turn, and is all or nothing."""
+        if not self._lock_path:
+            with self.engine.begin() as connection:
+                yield connection
+            return
+        with self._lock, self._lock_path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with (
+                self.engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection,
+                connection.begin(),
+            ):
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    # -------------------------------------------------------------------------- schema
+
+    def _alembic(self, connection: sa.Connection) -> Config:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        return config
+
+    def is_current(self) -> bool:
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            head = ScriptDirectory.from_config(self._alembic(connection)).get_current_head()
+        return found == head
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date."""
+        with self.write() as connection:
+            command.upgrade(self._alembic(connection), "head")
+
+    def require_current(self) -> None:
+        """Make sure the schema fits: an SQLite file is migrated here, a server is not touched.
+
+        Raises ``ConfigurationError`` where the schema is old or the database cannot be reached.
+        """
+        try:
+            if self.is_current():
+                return
+        except sa.exc.OperationalError as error:
+            raise ConfigurationError(f"DATABASE_URL: no database there: {error.orig}") from error
+        if not self.is_sqlite:
+            raise ConfigurationError(
+                "The database schema is not up to date: run `python -m plugin db upgrade` first."
+            )
+        self.upgrade()
+
+    def forget_freed_pages(self) -> None:
+        """After an erasure: nothing of the erased rows stays in free pages or in the log."""
+        if not self.is_sqlite or not self._lock_path:
+            return
+        with self._lock, self._lock_path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with self.engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            ) as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Row],
+    *,
+    update: Iterable[str] = (),
+    **expressions: Any,
+) -> None:
+    """Insert rows; where the primary key is taken, set ``update`` columns to the new values and
+    ``expressions`` to what they say; with neither, leave the old row."""
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    values = {name: statement.excluded[name] for name in update} | expressions
+    keys = [column.name for column in table.primary_key]
+    if values:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(statement, list(rows))

@@ -1,0 +1,107 @@
+"""Stored deliveries: what the CRM sent, byte for byte, until nobody needs it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.storage.tables import delivery
+
+
+class DeliveryState(StrEnum):
+    NEW = "new"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    """Something in it could not be read; the rest of it has been worked on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredDelivery:
+    id: int
+    crm: str
+    endpoint: str
+    body: bytes
+
+
+def _stored(row: Any) -> StoredDelivery:
+    return StoredDelivery(id=row.id, crm=row.crm, endpoint=row.endpoint, body=bytes(row.body))
+
+
+_COLUMNS = (delivery.c.id, delivery.c.crm, delivery.c.endpoint, delivery.c.body)
+
+
+def new(connection: sa.Connection, *, limit: int, max_bytes: int) -> list[StoredDelivery]:
+    """The oldest deliveries not digested yet, as many as fit in ``max_bytes`` (at least one)."""
+    chosen: list[StoredDelivery] = []
+    size = 0
+    rows = connection.execute(
+        sa.select(*_COLUMNS)
+        .where(delivery.c.state == DeliveryState.NEW)
+        .order_by(delivery.c.id)
+        .limit(limit)
+    )
+    for row in rows:
+        size += len(row.body)
+        if chosen and size > max_bytes:
+            break
+        chosen.append(_stored(row))
+    return chosen
+
+
+def finish(
+    connection: sa.Connection,
+    ids: Sequence[int],
+    state: DeliveryState,
+    *,
+    at: int,
+    reason: str | None = None,
+) -> None:
+    if ids:
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id.in_(ids))
+            .values(state=state, digested_at=at, reason=reason)
+        )
+
+
+def replay(connection: sa.Connection, delivery_id: int | None) -> int:
+    """Have one delivery, or every quarantined one, digested again; returns how many."""
+    which = (
+        delivery.c.state == DeliveryState.QUARANTINED
+        if delivery_id is None
+        else delivery.c.id == delivery_id
+    )
+    return connection.execute(
+        sa.update(delivery).where(which).values(state=DeliveryState.NEW, reason=None)
+    ).rowcount
+
+
+def every(connection: sa.Connection, crm: str, *, after: int = 0) -> Iterator[StoredDelivery]:
+    """All stored deliveries of a CRM, oldest first, read in small portions."""
+    while True:
+        rows = connection.execute(
+            sa.select(*_COLUMNS)
+            .where(delivery.c.crm == crm, delivery.c.id > after)
+            .order_by(delivery.c.id)
+            .limit(100)
+        ).all()
+        if not rows:
+            return
+        for row in rows:
+            yield _stored(row)
+        after = rows[-1].id
+
+
+def replace_bodies(connection: sa.Connection, bodies: Sequence[tuple[int, bytes]]) -> None:
+    """Overwrite bodies that had to be redacted."""
+    if bodies:
+        connection.execute(
+            sa.update(delivery)
+            .where(delivery.c.id == sa.bindparam("id_"))
+            .values(body=sa.bindparam("body_")),
+            [{"id_": delivery_id, "body_": body} for delivery_id, body in bodies],
+        )

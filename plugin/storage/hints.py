@@ -1,0 +1,158 @@
+"""Hints: which contacts, deals and erasures of an account still have to be looked at.
+
+A hint says only *that* something changed. Its ``version`` rises with every mark, so that work
+on an old version never clears a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from plugin.storage.database import upsert
+from plugin.storage.tables import hint
+
+
+class HintKind(StrEnum):
+    CONTACT = "contact"
+    DEAL = "deal"
+    ERASE = "erase"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hint:
+    record_id: str
+    version: int
+    history: bool
+    deleted: bool
+    attempts: int
+
+
+def mark(
+    connection: sa.Connection,
+    account_id: int,
+    kind: HintKind,
+    record_ids: Iterable[str],
+    *,
+    due_at: int,
+    history: bool = False,
+    deleted: bool = False,
+) -> None:
+    """Note that these records have to be looked at; a parked one gets another chance."""
+    rows = [
+        {
+            "account_id": account_id,
+            "kind": kind,
+            "record_id": record_id,
+            "version": 1,
+            "due_at": due_at,
+            "history": history,
+            "deleted": deleted,
+            "attempts": 0,
+            "parked": None,
+        }
+        for record_id in sorted(set(record_ids))
+    ]
+    sooner = sa.case((hint.c.due_at < due_at, hint.c.due_at), else_=due_at)
+    upsert(
+        connection,
+        hint,
+        rows,
+        update=("attempts", "parked"),
+        version=hint.c.version + 1,
+        due_at=sa.case((hint.c.parked.is_(None), sooner), else_=due_at),
+        history=sa.or_(hint.c.history, sa.literal(history)),
+        deleted=sa.or_(hint.c.deleted, sa.literal(deleted)),
+    )
+
+
+def due(
+    connection: sa.Connection, account_id: int, kind: HintKind, *, now: int, limit: int
+) -> list[Hint]:
+    """Hints to work on now, the longest waiting first."""
+    rows = connection.execute(
+        sa.select(hint)
+        .where(
+            hint.c.account_id == account_id,
+            hint.c.kind == kind,
+            hint.c.parked.is_(None),
+            hint.c.due_at <= now,
+        )
+        .order_by(hint.c.due_at, hint.c.record_id)
+        .limit(limit)
+    )
+    return [
+        Hint(
+            record_id=row.record_id,
+            version=row.version,
+            history=row.history,
+            deleted=row.deleted,
+            attempts=row.attempts,
+        )
+        for row in rows
+    ]
+
+
+def clear(
+    connection: sa.Connection, account_id: int, kind: HintKind, hints: Sequence[Hint]
+) -> None:
+    """Done with these, unless something new arrived meanwhile."""
+    if hints:
+        connection.execute(
+            sa.delete(hint).where(
+                hint.c.account_id == account_id,
+                hint.c.kind == kind,
+                hint.c.record_id == sa.bindparam("id_"),
+                hint.c.version == sa.bindparam("version_"),
+            ),
+            [{"id_": h.record_id, "version_": h.version} for h in hints],
+        )
+
+
+def postpone(
+    connection: sa.Connection,
+    account_id: int,
+    kind: HintKind,
+    hints: Sequence[Hint],
+    *,
+    due_at: int,
+) -> None:
+    """Look again at ``due_at``; counts as an attempt."""
+    if hints:
+        connection.execute(
+            sa.update(hint)
+            .where(
+                hint.c.account_id == account_id,
+                hint.c.kind == kind,
+                hint.c.record_id == sa.bindparam("id_"),
+                hint.c.version == sa.bindparam("version_"),
+            )
+            .values(due_at=due_at, attempts=hint.c.attempts + 1),
+            [{"id_": h.record_id, "version_": h.version} for h in hints],
+        )
+
+
+def park(
+    connection: sa.Connection, account_id: int, kind: HintKind, record_id: str, *, why: str
+) -> None:
+    """Leave a record until something new arrives about it or a person replays it."""
+    connection.execute(
+        sa.update(hint)
+        .where(hint.c.account_id == account_id, hint.c.kind == kind, hint.c.record_id == record_id)
+        .values(parked=why[:500])
+    )
+
+
+def unpark(connection: sa.Connection, account_id: int | None, *, now: int) -> int:
+    """Give every parked record another chance; returns how many."""
+    chosen: list[sa.ColumnElement[bool]] = [hint.c.parked.is_not(None)]
+    if account_id is not None:
+        chosen.append(hint.c.account_id == account_id)
+    return connection.execute(
+        sa.update(hint)
+        .where(*chosen)
+        .values(parked=None, attempts=0, due_at=now, version=hint.c.version + 1)
+    ).rowcount

@@ -1,0 +1,109 @@
+"""Our tasks: what was intended, what the CRM has, and what became of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from plugin.storage.tables import task as table
+
+MARKER = re.compile(r"\[spiral:([a-z_]+):([a-z0-9]+)\]")
+
+
+class TaskState(StrEnum):
+    INTENDED = "intended"
+    """Decided and stored; the CRM was not called yet."""
+    SENDING = "sending"
+    """The CRM was called; whether the task exists is not known until the answer is stored."""
+    OPEN = "open"
+    DONE = "done"
+    """Completed in the CRM by a person."""
+    DELETED = "deleted"
+    """Deleted in the CRM: not made again for the same cause."""
+    WITHDRAWING = "withdrawing"
+    """The reason has gone: to be completed by us. Never counts as done by a person."""
+    WITHDRAWN = "withdrawn"
+    REOPENING = "reopening"
+    """The reason came back: the same task is opened again."""
+    REFUSED = "refused"
+    """The CRM does not take it; ``reason`` says why."""
+
+
+LIVE = (TaskState.INTENDED, TaskState.SENDING, TaskState.OPEN, TaskState.REOPENING)
+"""In the CRM and open, or on the way there."""
+PENDING = (
+    TaskState.INTENDED,
+    TaskState.SENDING,
+    TaskState.WITHDRAWING,
+    TaskState.REOPENING,
+)
+"""The CRM has still to be called."""
+
+
+def task_key(account_crm_id: str, subject_id: str, kind: str, cause: str) -> str:
+    """What makes a task once: 20 characters that stand for account, contact, kind and cause."""
+    whole = "\x1f".join((account_crm_id, subject_id, kind, cause))
+    digest = hashlib.sha256(whole.encode()).digest()
+    return base64.b32encode(digest)[:20].decode().lower()
+
+
+def marker(kind: str, key: str) -> str:
+    """The line at the end of a task's text by which it is found again."""
+    return f"[spiral:{kind}:{key}]"
+
+
+def key_in(text: str) -> str | None:
+    """The key in the last marker of a task's text."""
+    found = MARKER.findall(text)
+    return found[-1][1] if found else None
+
+
+def of_subjects(
+    connection: sa.Connection, account_id: int, subject_ids: Sequence[str]
+) -> Sequence[sa.Row[Any]]:
+    return connection.execute(
+        sa.select(table)
+        .where(table.c.account_id == account_id, table.c.subject_id.in_(subject_ids))
+        .order_by(table.c.id)
+    ).all()
+
+
+def in_state(
+    connection: sa.Connection,
+    account_id: int,
+    states: Iterable[TaskState],
+    *,
+    limit: int,
+    after: int = 0,
+) -> Sequence[sa.Row[Any]]:
+    return connection.execute(
+        sa.select(table)
+        .where(
+            table.c.account_id == account_id, table.c.state.in_(list(states)), table.c.id > after
+        )
+        .order_by(table.c.id)
+        .limit(limit)
+    ).all()
+
+
+def save(connection: sa.Connection, ids: Sequence[int], **values: Any) -> None:
+    if ids:
+        connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(**values))
+
+
+def save_each(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Update many tasks at once; each row has ``id_`` and the columns to set."""
+    if rows:
+        names = [name for name in rows[0] if name != "id_"]
+        connection.execute(
+            sa.update(table)
+            .where(table.c.id == sa.bindparam("id_"))
+            .values({name: sa.bindparam(f"{name}_") for name in names}),
+            [{(k if k == "id_" else f"{k}_"): v for k, v in row.items()} for row in rows],
+        )

@@ -1,0 +1,50 @@
+"""Where CRMs deliver. The answer says only whether the delivery is kept."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import TimeoutError as FutureTimeout
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, request
+
+from plugin.errors import SignatureError, UnknownEndpoint
+from plugin.pipeline.receive import Receiver
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 2**20  # bytes
+
+
+def webhooks(receiver: Receiver) -> Blueprint:
+    """``POST /webhooks/<crm>`` and, for accounts with an app of their own, ``…/<account>``."""
+    blueprint = Blueprint("webhooks", __name__)
+
+    @blueprint.post("/webhooks/<crm>", defaults={"endpoint": ""})
+    @blueprint.post("/webhooks/<crm>/<endpoint>")
+    def receive(crm: str, endpoint: str) -> Response:
+        receiver.receive(
+            crm,
+            endpoint,
+            path=request.path,
+            headers={name.lower(): value for name, value in request.headers},
+            body=request.get_data(cache=False),
+        )
+        return Response(status=204)
+
+    @blueprint.errorhandler(SignatureError)
+    def refuse(error: SignatureError) -> tuple[str, int]:
+        log.info("delivery refused: %s", error)
+        return "signature missing or wrong\n", 401
+
+    @blueprint.errorhandler(UnknownEndpoint)
+    def unknown(error: UnknownEndpoint) -> tuple[str, int]:
+        return f"{error}\n", 404
+
+    @blueprint.errorhandler(sa.exc.SQLAlchemyError)
+    @blueprint.errorhandler(FutureTimeout)
+    def not_kept(error: Exception) -> tuple[str, int]:
+        log.error("a delivery could not be stored: %s", type(error).__name__)
+        return "not stored; please send it again\n", 503
+
+    return blueprint

@@ -1,0 +1,286 @@
+"""From the environment to one frozen object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from plugin import registry, settings
+from plugin.errors import ConfigurationError
+from plugin.settings import CrmSettings, Settings, load_settings
+
+KEY = "key-0123456789abcdef"
+SECRET = "signing-secret"
+ENOUGH = {"SECRET_KEY": KEY, "PUBLIC_URL": "https://example.com", "ACME_SECRET": SECRET}
+
+
+def declared(name: str) -> SimpleNamespace:
+    """An adapter that declares its settings and nothing else."""
+    upper = name.upper()
+    return SimpleNamespace(
+        declaration=SimpleNamespace(
+            secret_setting=f"{upper}_SECRET",
+            url_setting=f"{upper}_URL",
+            default_url=f"https://api.{name}.example.com",
+            token_setting=f"{upper}_TOKEN",
+            app_id_setting=f"{upper}_APP_ID",
+        )
+    )
+
+
+@pytest.fixture(autouse=True)
+def _two_crms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two invented CRMs, so that nothing here knows a real one."""
+    both = {"acme": declared("acme"), "zeta": declared("zeta")}
+    monkeypatch.setattr(settings, "adapters", lambda: both)
+
+
+def faults(environ: Mapping[str, str]) -> list[str]:
+    """The lines of the error this environment raises."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(environ)
+    return str(caught.value).split("\n")
+
+
+# ------------------------------------------------------------------------ what is read
+
+
+def test_a_secret_key_is_enough_to_start() -> None:
+    """All else has a default; an empty value is as good as none."""
+    loaded = load_settings({"SECRET_KEY": KEY, "PUBLIC_URL": "", "LOG_LEVEL": " "})
+    root = Path(settings.__file__).parent.parent
+    assert loaded == Settings(
+        database_url=f"sqlite:///{root}/instance/referrals.db",
+        secret_keys=(KEY,),
+        public_url="",
+        log_level="INFO",
+        crms=(
+            CrmSettings(
+                name="acme",
+                secret_setting="ACME_SECRET",
+                base_url="https://api.acme.example.com",
+            ),
+            CrmSettings(
+                name="zeta",
+                secret_setting="ZETA_SECRET",
+                base_url="https://api.zeta.example.com",
+            ),
+        ),
+    )
+
+
+def test_every_setting_is_read() -> None:
+    """Spaces around a value and slashes at the end of an address go."""
+    loaded = load_settings(
+        {
+            "SECRET_KEY": KEY,
+            "DATABASE_URL": "postgresql+psycopg://user:password@localhost/referrals",
+            "PUBLIC_URL": " https://example.com/referrals/ ",
+            "LOG_LEVEL": "debug",
+            "ZETA_SECRET": SECRET,
+            "ZETA_URL": "http://127.0.0.1:8080/",
+            "ZETA_TOKEN": "token",
+            "ZETA_APP_ID": "77",
+        }
+    )
+    assert loaded.database_url == "postgresql+psycopg://user:password@localhost/referrals"
+    assert loaded.public_url == "https://example.com/referrals"
+    assert loaded.log_level == "DEBUG"
+    assert loaded.crm("zeta") == CrmSettings(
+        name="zeta",
+        secret_setting="ZETA_SECRET",
+        secrets=(SECRET,),
+        app_id="77",
+        base_url="http://127.0.0.1:8080",
+        token="token",
+    )
+
+
+def test_secrets_are_several_while_rotating() -> None:
+    """Separated by commas, the current one first; blanks between commas are none."""
+    loaded = load_settings(
+        {"SECRET_KEY": f" {KEY} ,, old-{KEY},", "ACME_SECRET": ",new-secret, old-secret"}
+    )
+    assert loaded.secret_keys == (KEY, f"old-{KEY}")
+    assert loaded.secret_key == KEY
+    assert loaded.crm("acme").secrets == ("new-secret", "old-secret")
+
+
+def test_an_unknown_crm_is_told_the_known_ones() -> None:
+    """A typing error shows what could have been meant."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(ENOUGH).crm("omega")
+    assert str(caught.value) == "no CRM is called 'omega'; known are: acme, zeta"
+
+
+def test_settings_are_frozen_and_show_no_secret() -> None:
+    """Neither a traceback nor a log tells a secret; nothing changes them later."""
+    secrets = {
+        "SECRET_KEY": "hidden-0123456789",
+        "ACME_SECRET": "hidden-secret",
+        "ACME_TOKEN": "hidden-token",
+        "DATABASE_URL": "postgresql+psycopg://user:hidden-password@localhost/referrals",
+    }
+    loaded = load_settings(secrets)
+    assert "hidden" not in repr(loaded)
+    with pytest.raises(FrozenInstanceError):
+        loaded.public_url = "https://example.org"  # type: ignore[misc]
+
+
+# ------------------------------------------------------------------------ the .env file
+
+
+def test_the_env_file_fills_in_what_the_environment_leaves_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The environment wins; a "$" in a secret and a byte order mark change nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PUBLIC_URL", "https://example.com")
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    Path(".env").write_text(
+        f"\ufeffSECRET_KEY={KEY}$HOME${{HOME}}\nPUBLIC_URL=https://example.org\nACME_TOKEN\n",
+        "utf-8",
+    )
+    loaded = load_settings()
+    assert loaded.secret_key == f"{KEY}$HOME${{HOME}}"
+    assert loaded.public_url == "https://example.com"
+
+
+def test_a_given_environment_is_all_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the process's environment nor a .env file leaks into it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PUBLIC_URL", "https://example.com")
+    Path(".env").write_text("LOG_LEVEL=DEBUG\n", "utf-8")
+    loaded = load_settings({"SECRET_KEY": KEY})
+    assert (loaded.public_url, loaded.log_level) == ("", "INFO")
+
+
+def test_an_env_file_that_is_no_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Saved in another encoding, it is refused and not misread."""
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_bytes("SECRET_KEY=schlüssel".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"^\.env is not UTF-8 at byte 15$"):
+        load_settings()
+
+
+def test_the_example_names_every_setting_and_sets_none() -> None:
+    """What can be set is in .env.example; a copy of it holds no secret somebody else knows."""
+    lines = (settings.ROOT / ".env.example").read_text("utf-8").splitlines()
+    written = [line for line in lines if line and not line.startswith("#")]
+    declarations = [adapter.declaration for adapter in registry.adapters().values()]
+    crms = {
+        name
+        for d in declarations
+        for name in (d.secret_setting, d.app_id_setting, d.token_setting, d.url_setting)
+    }
+    general = {"SECRET_KEY", "PUBLIC_URL", "DATABASE_URL", "LOG_LEVEL"}
+    assert sorted(written) == sorted(f"{name}=" for name in general | crms)
+
+
+# ------------------------------------------------------------------------ what is refused
+
+
+def test_a_missing_secret_key_is_named_with_how_to_make_one() -> None:
+    """The first start tells the one command that is needed."""
+    assert faults({}) == [
+        "SECRET_KEY is missing; make one with: "
+        'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SECRET_KEY", f"{KEY},shortshortshort"), ("ACME_SECRET", "1234567")]
+)
+def test_a_short_secret_is_refused_and_not_shown(name: str, value: str) -> None:
+    """Each one between commas counts; the error can be pasted into a ticket."""
+    (fault,) = faults({"SECRET_KEY": KEY, name: value})
+    assert re.match(rf"{name} must have at least (16|8) characters", fault)
+    assert value.split(",")[-1] not in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com",
+        "https://example.com:8443/referrals",
+        "http://localhost:5000",
+        "http://127.0.0.1",
+        "http://[::1]:5000",
+    ],
+)
+@pytest.mark.parametrize("name", ["PUBLIC_URL", "ACME_URL"])
+def test_an_address_is_https_or_this_machine(name: str, url: str) -> None:
+    """Addresses that are fine stay as they are written."""
+    loaded = load_settings({**ENOUGH, name: url})
+    assert url == (loaded.public_url if name == "PUBLIC_URL" else loaded.crm("acme").base_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://example.com", "must begin with https:// (http:// is for this machine only)"),
+        (
+            "http://127.0.0.1.example.com",
+            "must begin with https:// (http:// is for this machine only)",
+        ),
+        ("ftp://example.com", "must begin with https:// and a host"),
+        ("example.com", "must begin with https:// and a host"),
+        ("https://", "must begin with https:// and a host"),
+        ("https://example.com:port", "is no valid address"),
+        ("https://[::1", "is no valid address"),
+        ("https://hidden:word@example.com", "must not hold a user name or password"),
+        ("http://hidden@localhost", "must not hold a user name or password"),
+        ("https://example.com?hidden=1", "must not have a query or fragment"),
+        ("https://example.com/#", "must not have a query or fragment"),
+        ("https://exa mple.com", "must be written in plain ASCII without spaces"),
+        ("https://example.com/\tx", "must be written in plain ASCII without spaces"),
+        ("https://bäckerei.example.com", "must be written in plain ASCII without spaces"),
+        ("https://example.com\\@localhost", "must be written in plain ASCII without spaces"),
+    ],
+)
+@pytest.mark.parametrize("name", ["PUBLIC_URL", "ACME_URL"])
+def test_another_address_is_refused_and_not_shown(name: str, url: str, said: str) -> None:
+    """The same rules hold for our address and for the CRM's."""
+    assert faults({**ENOUGH, name: url}) == [f"{name} {said}"]
+
+
+def test_an_unknown_log_level_is_told_the_known_ones() -> None:
+    """The words are those of the standard library."""
+    assert faults({**ENOUGH, "LOG_LEVEL": "loud"}) == [
+        "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+    ]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    """Nobody has to start five times to find five faults."""
+    environ = {"PUBLIC_URL": "x", "LOG_LEVEL": "x", "ACME_SECRET": "x", "ZETA_URL": "x"}
+    names = [fault.split(" ")[0] for fault in faults(environ)]
+    assert names == ["SECRET_KEY", "PUBLIC_URL", "LOG_LEVEL", "ACME_SECRET", "ZETA_URL"]
+
+
+# ------------------------------------------------------------------------ serving
+
+
+def test_an_address_and_one_signing_secret_are_enough_to_serve() -> None:
+    """A CRM that is not used needs no secret."""
+    load_settings(ENOUGH).require_serving()
+
+
+def test_all_that_serving_needs_is_named() -> None:
+    """The address, and which settings could hold a signing secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"SECRET_KEY": KEY}).require_serving()
+    assert str(caught.value).split("\n") == [
+        "PUBLIC_URL is missing: the address under which the CRM reaches this server, such as "
+        "https://referrals.example.com",
+        "ACME_SECRET or ZETA_SECRET is missing: the secret with which the CRM signs webhooks",
+    ]

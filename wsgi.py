@@ -1,0 +1,5 @@
+"""gunicorn's entry: ``gunicorn wsgi:app``."""
+
+from plugin.app import serve
+
+app = serve()
