@@ -26,12 +26,14 @@ from plugin.storage.hints import Hint, HintKind
 from plugin.storage.tables import (
     alias,
     contact,
+    contact_deal,
+    deal,
     field_change,
     referral,
     task,
     tombstone,
 )
-from plugin.storage.tasks import marker
+from plugin.storage.tasks import TaskState, marker
 from plugin.texts import erased_text
 
 NAMING_FIELDS = ("spiral_referrer", "spiral_referrer_name", "spiral_recommended_words")
@@ -226,6 +228,7 @@ class Eraser:
             touched.add(row.referred_id)
         self._forget_texts(connection, traces)
         self._forget_tasks(connection, traces)
+        self._forget_on_deals(connection, traces)
         for one in ids:
             absorb.forget_contact(connection, self._account, one)
         connection.execute(
@@ -248,6 +251,31 @@ class Eraser:
         )
         hints.mark(connection, mine, HintKind.CONTACT, known, due_at=self._now_ms())
 
+    def _forget_on_deals(self, connection: sa.Connection, traces: _Traces) -> None:
+        """Deals may be others' too: then only the person goes from them."""
+        mine = self._account.id
+        of_person = sa.select(contact_deal.c.deal_id).where(
+            contact_deal.c.account_id == mine,
+            contact_deal.c.contact_id.in_(sorted(traces.ids)),
+        )
+        for row in connection.execute(
+            sa.select(deal.c.crm_id, deal.c.snapshot).where(
+                deal.c.account_id == mine, deal.c.crm_id.in_(of_person)
+            )
+        ).all():
+            left = [one for one in row.snapshot["contact_ids"] if one not in traces.ids]
+            this = sa.and_(deal.c.account_id == mine, deal.c.crm_id == row.crm_id)
+            if not left:
+                connection.execute(sa.delete(deal).where(this))
+                continue
+            primary = row.snapshot["primary"]
+            snapshot = {
+                **row.snapshot,
+                "contact_ids": left,
+                "primary": None if primary in traces.ids else primary,
+            }
+            connection.execute(sa.update(deal).where(this).values(snapshot=snapshot))
+
     def _forget_texts(self, connection: sa.Connection, traces: _Traces) -> None:
         """What others typed about the person is no evidence any more."""
         named = sorted(traces.named_on)
@@ -266,7 +294,7 @@ class Eraser:
         connection.execute(
             sa.update(task)
             .where(task.c.id.in_(others))
-            .values(state="withdrawn", reason="erased", mentions=[], subject=None, body=None)
+            .values(state=TaskState.DELETED, mentions=[], subject=None, body=None)
         )
 
 

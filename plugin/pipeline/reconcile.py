@@ -96,9 +96,7 @@ class Reconciler:
     def _halve(self, batch: Sequence[Hint], why: str) -> None:
         if len(batch) == 1:
             with self._lane.write() as connection:
-                hints.park(
-                    connection, self._account.id, HintKind.CONTACT, batch[0].record_id, why=why
-                )
+                hints.park(connection, self._account.id, HintKind.CONTACT, batch[0], why=why)
             return
         middle = len(batch) // 2
         self.work(batch[:middle])
@@ -128,8 +126,9 @@ class Reconciler:
                 [one for one in batch if one.record_id in waiting],
                 due_at=self._now_ms() + MISSING_GRACE,
             )
-            for contact_id, why in refused.items():
-                hints.park(connection, self._account.id, HintKind.CONTACT, contact_id, why=why)
+            for one in batch:
+                if why := refused.get(one.record_id):
+                    hints.park(connection, self._account.id, HintKind.CONTACT, one, why=why)
 
     def _needs_history(self, batch: Sequence[Hint]) -> bool:
         if any(one.history for one in batch):

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from plugin.errors import LeaseLost
+import sqlalchemy as sa
+
+from plugin.errors import LeaseLost, PluginError
 from plugin.pipeline.digest import Digest
 from plugin.pipeline.lanes import DIGEST, Lane, Lanes, account_lane, held_by_others
 from plugin.pipeline.turn import Turn, Workshop, due_at
@@ -28,6 +30,7 @@ THREADS = 4
 POLL = 0.1  # seconds between two looks where nothing was due
 TURNS = 20  # in one lane before others get their chance
 SOON = 8_000  # milliseconds: what is due within is waited for before being idle
+SET_ASIDE = 60_000  # milliseconds an account waits after an error that was not foreseen
 MISHAP_PAUSE = 1.0  # seconds after an error that was not foreseen
 MISHAPS = 5  # in a row, and a worker that should end by itself gives up
 
@@ -159,8 +162,6 @@ class Worker:
         return any((mark or 0) <= hour_ago for mark in marks)
 
     def _turns(self, account: Account, lane: Lane) -> bool:
-        adapter = self._adapters[account.crm]
-        session = self._session(adapter, account)
         worked = False
         for _ in range(TURNS):
             if self._stopping.is_set():
@@ -169,10 +170,29 @@ class Worker:
                 fresh = accounts.by_id(connection, account.id)
             if fresh is None or fresh.paused or (fresh.blocked_until or 0) > self._now_ms():
                 break
-            if not Turn(self._shop, adapter, fresh, session, lane).take():
-                break
+            try:
+                adapter = self._adapters[fresh.crm]
+                session = self._session(adapter, fresh)
+                if not Turn(self._shop, adapter, fresh, session, lane).take():
+                    break
+            except (LeaseLost, sa.exc.SQLAlchemyError):
+                raise
+            except Exception as error:
+                # Whatever is wrong with one account must not keep the others waiting.
+                log.exception("account %s stumbled", account.id)
+                self._set_aside(account, lane, error)
             worked = True
         return worked
+
+    def _set_aside(self, account: Account, lane: Lane, error: Exception) -> None:
+        why = str(error) if isinstance(error, PluginError) else type(error).__name__
+        with lane.write() as connection:
+            accounts.save(
+                connection,
+                account.id,
+                blocked_until=self._now_ms() + SET_ASIDE,
+                blocked_reason=f"internal error: {why}"[:500],
+            )
 
     def _session(self, adapter: Adapter, account: Account) -> Session:
         """One session per account and process, so that its rate limit is kept in one place."""

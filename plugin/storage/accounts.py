@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -93,10 +94,15 @@ def zone_of(name: str | None) -> ZoneInfo:
         return ZoneInfo("Europe/Berlin")
 
 
+@lru_cache(maxsize=256)
+def _policy(text: str) -> Policy:
+    return load_policy(text, name="policy")
+
+
 def _account(row: Any) -> Account:
     values = dict(row._mapping)
     values["zone"] = zone_of(values.pop("time_zone"))
-    values["policy"] = load_policy(values["policy"], name="policy")
+    values["policy"] = _policy(values["policy"])
     values["fields"] = None if values["fields"] is None else frozenset(values["fields"])
     return Account(**values)
 

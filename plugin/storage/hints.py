@@ -136,12 +136,18 @@ def postpone(
 
 
 def park(
-    connection: sa.Connection, account_id: int, kind: HintKind, record_id: str, *, why: str
+    connection: sa.Connection, account_id: int, kind: HintKind, one: Hint, *, why: str
 ) -> None:
-    """Leave a record until something new arrives about it or a person replays it."""
+    """Leave a record until something new arrives about it or a person replays it; unless
+    something new arrived meanwhile."""
     connection.execute(
         sa.update(hint)
-        .where(hint.c.account_id == account_id, hint.c.kind == kind, hint.c.record_id == record_id)
+        .where(
+            hint.c.account_id == account_id,
+            hint.c.kind == kind,
+            hint.c.record_id == one.record_id,
+            hint.c.version == one.version,
+        )
         .values(parked=why[:500])
     )
 

@@ -30,7 +30,7 @@ NOW = "2026-09-14T08:00:00.000Z"
 
 Body = Any
 Answer = Any
-Respond = Callable[[Body], Answer]
+Respond = Callable[[Body], "Answer | Reply"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,14 @@ class Planned:
     headers: Mapping[str, str]
     always: bool
     official: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer whose status depends on what was asked."""
+
+    status: int
+    body: Answer
 
 
 @dataclass
@@ -113,11 +121,14 @@ class Wire:
         answer = planned.respond(body) if callable(planned.respond) else planned.respond
         if isinstance(answer, Exception):
             raise answer
+        status = planned.status
+        if isinstance(answer, Reply):
+            status, answer = answer.status, answer.body
         if openapi.AVAILABLE and planned.official:
             openapi.check_request(method, request.url or "", body)
-            openapi.check_response(method, request.url or "", planned.status, answer)
+            openapi.check_response(method, request.url or "", status, answer)
         content = answer if isinstance(answer, bytes) else _dumped(answer)
-        return planned.status, dict(planned.headers), content
+        return status, dict(planned.headers), content
 
 
 def _dumped(answer: Answer) -> bytes:
