@@ -4,6 +4,10 @@ Threads share one writer that commits together whatever arrived meanwhile (see
 ``plugin/storage/inbox.py``), so one process answers well; more may run.
 """
 
+import os
+import subprocess
+import sys
+
 bind = "127.0.0.1:8000"
 worker_class = "gthread"
 workers = 1
@@ -13,3 +17,18 @@ graceful_timeout = 30
 keepalive = 30
 limit_request_line = 4094
 limit_request_fields = 60
+control_socket_disable = True  # it would lie in the home directory, one for all gunicorns there
+
+
+def on_starting(server: object) -> None:  # noqa: ARG001 - gunicorn passes its master
+    """A fault in the settings is told once, here, and not by every worker.
+
+    In a process of its own: what the master has imported, a reload (HUP) would not renew.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "from plugin.app import check; check()"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.returncode)

@@ -91,7 +91,7 @@ class RateBudget:
     Used as a context around one call. A call counts until ``seconds`` after its *end*, since only
     then is it certain that the CRM has counted it; so the CRM's own window is never fuller than
     this one. ``observe`` follows the CRM where it tells its limit, and makes room for calls that
-    somebody else made with the same credentials. Safe to share between threads.
+    another process made with the same credentials. Safe to share between threads.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class RateBudget:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._begun = 0
         self._under_way = 0
         self._ended: deque[float] = deque()
 
@@ -122,19 +123,24 @@ class RateBudget:
         with self._lock:
             self._share = share
 
-    def observe(self, rate: Rate) -> None:
-        """Follow what the CRM says about its limit."""
+    def observe(self, rate: Rate, mark: int) -> None:
+        """Follow what the CRM says about its limit in answer to the call that began with ``mark``.
+
+        The CRM counted between that call's beginning and now, so all that was in the window at
+        its beginning, and all that began since, may be among what it counted.
+        """
         with self._lock:
             self._limit, self._seconds = rate.limit, rate.seconds
-            if rate.remaining is None:
-                return
-            now = self._clock()
-            self._forget(now)
-            unseen = rate.limit - rate.remaining - len(self._ended) - self._under_way
-            self._ended.extend([now] * min(unseen, self.allowed))
+            if rate.remaining is not None:
+                unseen = rate.limit - rate.remaining - (self._begun - mark)
+                self._ended.extend([self._clock()] * min(unseen, self.allowed))
 
-    def __enter__(self) -> None:
-        while wait := self._wait():
+    def __enter__(self) -> int:
+        """A mark for ``observe``."""
+        while True:
+            wait, mark = self._try()
+            if not wait:
+                return mark
             self._sleep(wait)
 
     def __exit__(
@@ -147,21 +153,22 @@ class RateBudget:
             self._under_way -= 1
             self._ended.append(self._clock())
 
-    def _wait(self) -> float:
-        """Seconds until there may be room; 0 where there is, and the room is taken."""
+    def _try(self) -> tuple[float, int]:
+        """Seconds until there may be room; 0 where there is: then it is taken. And the mark: how
+        many of the calls begun so far are out of the window."""
         with self._lock:
             now = self._clock()
-            self._forget(now)
-            if len(self._ended) + self._under_way < self.allowed:
+            while self._ended and self._ended[0] + self._seconds <= now:
+                self._ended.popleft()
+            taken = len(self._ended) + self._under_way
+            mark = self._begun - taken
+            if taken < self.allowed:
+                self._begun += 1
                 self._under_way += 1
-                return 0.0
+                return 0.0, mark
             if self._ended:
-                return max(self._ended[0] + self._seconds - now, 0.001)
-            return 0.01  # all room is taken by calls under way in other threads
-
-    def _forget(self, now: float) -> None:
-        while self._ended and self._ended[0] + self._seconds <= now:
-            self._ended.popleft()
+                return max(self._ended[0] + self._seconds - now, 0.001), mark
+            return 0.01, mark  # all room is taken by calls under way in other threads
 
 
 class _Bearer(AuthBase):
@@ -254,7 +261,7 @@ class Client:
                 crm=self._dialect.crm,
                 operation=operation,
             )
-        with budget:
+        with budget as mark:
             started = self._clock()
             self.calls += 1
             try:
@@ -268,7 +275,7 @@ class Client:
                 ) from error
         log.debug("%s %s -> %s in %d ms", method, path, status, 1000 * (self._clock() - started))
         if rate := self._dialect.rate(headers):
-            budget.observe(rate)
+            budget.observe(rate, mark)
         payload, readable = _json(content)
         if status >= 300:
             raise error_for(status, headers, payload, dialect=self._dialect, operation=operation)

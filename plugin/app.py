@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -78,14 +79,31 @@ def start_logging(level: str) -> None:
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # At INFO it would say at every start which kind of database this is.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def check() -> None:
+    """For gunicorn, before its workers: whatever would keep them from starting stops it here."""
+    with _no_start():
+        settings = load_settings()
+        start_logging(settings.log_level)
+        settings.require_serving()
+        open_parts(settings).database.close()
 
 
 def serve() -> Flask:
     """For gunicorn: the application from the environment; a fault stops gunicorn as a whole."""
-    try:
+    with _no_start():
         settings = load_settings()
         start_logging(settings.log_level)
         return create_app(settings)
+
+
+@contextmanager
+def _no_start() -> Iterator[None]:
+    try:
+        yield
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(APP_LOAD_ERROR) from None

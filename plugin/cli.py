@@ -49,7 +49,7 @@ account_option = click.option(
 def main() -> None:
     """Run a command; every fault is one clear sentence and an exit code."""
     try:
-        _group()(standalone_mode=False)
+        _group()(prog_name="python -m plugin", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -117,7 +117,7 @@ class _Crm(click.ParamType[Adapter]):
     name = "crm"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
-        return "|".join(adapters()).upper() if len(adapters()) < 2 else "CRM"
+        return "|".join(adapters())
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
@@ -154,7 +154,7 @@ def worker(until_idle: bool) -> None:
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--mode", type=click.Choice(["write", "observe"]),
-                     help="observe: decide and show everything, write nothing."),
+                     help="observe: decide and show everything, write nothing. At first: write."),
         click.option("--policy", "policy_file", type=click.Path(path_type=Path),
                      help="TOML file with thresholds (plugin/policy_default.toml shows all)."),
         click.option("--rating-from", metavar="PROPERTY:nps|csat",
@@ -162,7 +162,7 @@ def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--fallback-owner", metavar="ID",
                      help="Who gets tasks of contacts without an active owner."),
         click.option("--language", type=click.Choice(["de", "en"]),
-                     help="Language of fields and tasks."),
+                     help="Language of fields and tasks. At first: de."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -202,12 +202,17 @@ def _account_values(
 
 
 def _token(crm: Adapter, default: str) -> str:
-    """The token from the environment, or from standard input where that is no terminal."""
+    """The token from the environment, else from standard input; a terminal is asked."""
+    declared = crm.declaration
     token = default
-    if not token and not sys.stdin.isatty():
-        token = sys.stdin.readline().strip()
+    if not token and sys.stdin.isatty():
+        token = click.prompt(f"Access token of {declared.title}", hide_input=True, err=True).strip()
+    elif not token:
+        try:
+            token = sys.stdin.readline().strip()
+        except UnicodeDecodeError:
+            raise ConfigurationError("the token on standard input is no plain text") from None
     if not token:
-        declared = crm.declaration
         raise ConfigurationError(
             f"no token: set {declared.token_setting}, or pipe it in: "
             f"`python -m plugin connect {declared.name} < token.txt`"
@@ -263,7 +268,7 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
             )
     click.echo(
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
-        f"{found.crm_id}{f' ({found.name})' if found.name else ''}."
+        f"{found.crm_id}."
     )
     path = f"/webhooks/{crm.declaration.name}" + (f"/{found.crm_id}" if app_id else "")
     click.echo(f"Webhooks go to {parts.settings.public_url or 'PUBLIC_URL'}{path}")
@@ -497,14 +502,13 @@ def _account_status(console: Console, connection: sa.Connection, account: Accoun
     console.print(f"  contacts    {people} known, {seen} decided{read}")
     waiting = number(sa.select(count).where(hint.c.account_id == mine, hint.c.parked.is_(None)))
     console.print(f"  waiting     {waiting} records")
-    by_state: dict[str, int] = dict(
-        connection.execute(
-            sa.select(task.c.state, count).where(task.c.account_id == mine).group_by(task.c.state)
-        )
-        .tuples()
-        .all()
+    by_state = connection.execute(
+        sa.select(task.c.state, count)
+        .where(task.c.account_id == mine)
+        .group_by(task.c.state)
+        .order_by(task.c.state)
     )
-    shown = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items())) or "none"
+    shown = ", ".join(f"{n} {state}" for state, n in by_state) or "none"
     console.print(f"  tasks       {shown}")
     unowned = number(
         sa.select(count).where(
@@ -534,12 +538,12 @@ def _account_status(console: Console, connection: sa.Connection, account: Accoun
 
 
 def _delivery_status(console: Console, connection: sa.Connection) -> None:
-    states: dict[str, int] = dict(
-        connection.execute(sa.select(delivery.c.state, sa.func.count()).group_by(delivery.c.state))
-        .tuples()
-        .all()
+    by_state = connection.execute(
+        sa.select(delivery.c.state, sa.func.count())
+        .group_by(delivery.c.state)
+        .order_by(delivery.c.state)
     )
-    shown = ", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none yet"
+    shown = ", ".join(f"{n} {state}" for state, n in by_state) or "none yet"
     console.print(f"[bold]deliveries[/] {shown}", markup=True)
     for row in connection.execute(
         sa.select(delivery.c.id, delivery.c.reason)
@@ -692,11 +696,14 @@ def _project_command(name: str) -> click.Command:
         files = adapter_of(name).project_files(
             public_url=parts.settings.public_url, rating_properties=sorted(mapped)
         )
-        for path, content in files.items():
-            target = directory / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(content, "utf-8")
-            click.echo(str(target))
+        try:
+            for path, content in files.items():
+                target = directory / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(content, "utf-8")
+                click.echo(str(target))
+        except OSError as error:
+            raise ConfigurationError(f"DIRECTORY cannot be written: {error}") from error
 
     title = manifest().crms[name].title
     project.help = f"Write the app project (app and webhooks) that {title}'s own tooling uploads."

@@ -356,7 +356,7 @@ def _named_failures(
             raise CrmUnavailable(
                 f"HubSpot left out a part: {reason}", crm=DIALECT.crm, operation=operation
             )
-        items = [item for item in _named(error) if item in traces]
+        items = [item for item in dict.fromkeys(_named(error)) if item in traces]
         gone = "NOT_FOUND" in code_of(error)
         failures += [Failure(item=item, reason=reason, gone=gone) for item in items]
         if not items:

@@ -15,7 +15,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from adapters.hubspot.values import from_milliseconds, from_property
+from adapters.hubspot.values import TOLD_FIELDS, from_milliseconds, from_property
 from plugin.errors import PayloadError
 from plugin.manifest import manifest
 from plugin.ports import Event, EventKind, Parsed
@@ -40,8 +40,6 @@ KINDS = {
 }
 """(object, what happened) → our kind. Merges and associations have functions of their own."""
 
-TOLD_FIELDS = ("spiral_rating", "spiral_rated_on", "spiral_referrer_name")
-"""Fields whose changes a later read may not show any more."""
 # Small plain numbers only: an NPS or CSAT property is not known here, and a phone number in
 # digits is not to travel further than it must.
 SCORE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4})?")

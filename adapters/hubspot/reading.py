@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from adapters.hubspot.api import CONTACTS, DEALS, USER_DEFINED, VERSION, Api
 from adapters.hubspot.values import (
     EPOCH,
+    TOLD_FIELDS,
     amount,
     from_property,
     instant,
@@ -73,7 +74,6 @@ DEAL_PROPERTIES = (
 )
 """A property an account does not have is left out of the answer and read as empty."""
 MERGED_IDS = "hs_merged_object_ids"
-HISTORY_FIELDS = ("spiral_rating", "spiral_rated_on", "spiral_referrer_name")
 
 LABEL_TYPE = "label_type_id"
 """Key in ``AccountLink.facts``: the type of "this contact's referrer is …"."""
@@ -136,7 +136,7 @@ class Reader:
         if not wanted:
             return ()
         score = (self._link.rating_property,) if self._link.rating_property else ()
-        ours = [field.key for field in self._fields if field.key in HISTORY_FIELDS]
+        ours = [field.key for field in self._fields if field.key in TOLD_FIELDS]
         return (*ours, *score)
 
     def _snapshot(

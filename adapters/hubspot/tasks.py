@@ -159,8 +159,11 @@ def to_text(body: str) -> str:
     if "<" not in body and "&" not in body:
         return body
     reader = _TextReader()
-    reader.feed(body)
-    reader.close()
+    try:
+        reader.feed(body)
+        reader.close()
+    except AssertionError:  # Python's parser gives up on "<![anything unknown]>"
+        reader.parts = [html.unescape(re.sub(r"<[^>]*>", "\n", body))]
     return "".join(reader.parts).replace("\xa0", " ").strip()
 
 

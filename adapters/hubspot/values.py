@@ -11,6 +11,8 @@ from typing import Any
 from plugin.manifest import Field, FieldType
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TOLD_FIELDS = ("spiral_rating", "spiral_rated_on", "spiral_referrer_name")
+"""In fields of which every change counts: told by events, and by the history of a contact."""
 
 
 def text(properties: Mapping[str, Any], name: str) -> str:

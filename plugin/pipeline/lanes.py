@@ -122,7 +122,11 @@ class Lanes:
                     for one in held:
                         connection.execute(
                             sa.update(lane)
-                            .where(lane.c.name == one.name, lane.c.token == one.token)
+                            .where(
+                                lane.c.name == one.name,
+                                lane.c.token == one.token,
+                                lane.c.holder == self.holder,  # not given back just now
+                            )
                             .values(until=self.now() + LEASE)
                         )
             except sa.exc.OperationalError:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from plugin.errors import CrmError, CrmUnavailable
 from plugin.pipeline.lanes import Lane
-from plugin.ports import CrmTask, Session, TaskDraft, TaskUpdate
+from plugin.ports import CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
 from plugin.storage import tasks
 from plugin.storage.accounts import Account
@@ -222,12 +222,20 @@ class Outbox:
                 updates.append(
                     TaskUpdate(crm_id=row.crm_id, done=True, body=_noted(now.body, note[row.id]))
                 )
+        failed: dict[str, Failure] = {}
         if updates:
             self._lane.check()
-            gone_now = {one.item for one in self._session.update_tasks(updates) if one.gone}
-            gone += [row.id for row in rows if row.crm_id in gone_now]
-        over = {*gone, *(task_id for task_id, _ in done)}
+            failed = {one.item: one for one in self._session.update_tasks(updates)}
+            gone += [row.id for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
+        refused = {
+            row.id: failed[row.crm_id].reason
+            for row in rows
+            if row.crm_id in failed and not failed[row.crm_id].gone
+        }
+        over = {*gone, *refused, *(task_id for task_id, _ in done)}
         with self._lane.write() as connection:
+            for task_id, why in refused.items():
+                tasks.save(connection, [task_id], state=TaskState.REFUSED, reason=why[:500])
             tasks.save(connection, gone, state=TaskState.DELETED)
             tasks.save(
                 connection,

@@ -98,7 +98,7 @@ def compare(
     today: date,
 ) -> None:
     """Store what has to happen so that exactly the wanted tasks are open."""
-    by_cause = {(row.kind, row.cause): row for row in existing}
+    by_cause = {(row.kind, row.cause): row for row in sorted(existing, key=_weight)}
     kept: set[int] = set()
     for one in wanted:
         row = next(
@@ -115,6 +115,14 @@ def compare(
     for row in existing:
         if row.id not in kept and row.state in LIVE and not _ask_stands(row, ask):
             withdraw(connection, row, reason="no_longer_wanted")
+
+
+def _weight(row: sa.Row[Any]) -> tuple[int, int]:
+    """After a merge two tasks may have one cause: the one that came further counts, then the
+    older; the other is withdrawn."""
+    order = (TaskState.DELETED, TaskState.DONE)
+    rank = 2 + order.index(row.state) if row.state in order else int(row.state in LIVE)
+    return rank, -row.id
 
 
 def _ask_stands(row: sa.Row[Any], ask: AskCandidate | None) -> bool:

@@ -70,9 +70,10 @@ class _Diary:
 
 
 def _each_once(deals: Iterable[Deal]) -> list[Deal]:
-    """Every deal once, lowest id first. Of differing readings of one deal, always the same."""
+    """Every deal once: first those that lead to tasks for this contact, then by id. Of differing
+    readings of one deal, always the same."""
     by_id = {deal.crm_id: deal for deal in sorted(deals, key=repr)}
-    return sorted(by_id.values(), key=lambda deal: (len(deal.crm_id), deal.crm_id))
+    return sorted(by_id.values(), key=lambda deal: (not deal.lead, len(deal.crm_id), deal.crm_id))
 
 
 @dataclass(slots=True)

@@ -6,25 +6,31 @@ import time
 
 import click
 
-from plugin.sandbox.portal import Portal
+from plugin.sandbox.portal import (
+    APP_ID,
+    CUSTOM_PROPERTIES,
+    PORTAL_ID,
+    SECRET,
+    TIME_ZONE,
+    TOKEN,
+    Portal,
+)
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import serving
 from plugin.sandbox.webhooks import Outbox
 
-DEFAULT = Portal()
-
 
 @click.command()
 @click.option("--port", default=8765, show_default=True)
-@click.option("--portal", "portal_id", default=DEFAULT.portal_id, show_default=True)
-@click.option("--app-id", default=DEFAULT.app_id, show_default=True)
-@click.option("--token", default=DEFAULT.token, show_default=True)
-@click.option("--secret", default=DEFAULT.secret, show_default=True)
+@click.option("--portal", "portal_id", default=PORTAL_ID, show_default=True)
+@click.option("--app-id", default=APP_ID, show_default=True)
+@click.option("--token", default=TOKEN, show_default=True)
+@click.option("--secret", default=SECRET, show_default=True)
 @click.option("--target", help="Where webhooks are sent; without it none are.")
 @click.option("--public-url", help="The address webhooks are signed for; default: the target.")
-@click.option("--time-zone", default=DEFAULT.time_zone, show_default=True)
+@click.option("--time-zone", default=TIME_ZONE, show_default=True)
 @click.option("--no-labels", is_flag=True, help="A tier without association labels.")
-@click.option("--custom-properties", default=DEFAULT.custom_properties, show_default=True)
+@click.option("--custom-properties", default=CUSTOM_PROPERTIES, show_default=True)
 @click.option("--enforce-rate", is_flag=True, help="Answer 429 past 100 calls in 10 seconds.")
 @click.option(
     "--retry-unit", default=1.0, show_default=True, help="Seconds before a first webhook retry."

@@ -34,7 +34,8 @@ The sandbox, under ``/sandbox``:
     ``[{"status", "drop", "delay", "path", "method", "headers", "body", "times": 1}, …]`` for the
     next API calls, see ``records.Fault``; ``[]`` clears.
 ``GET /state``
-    Everything: records with associations, calls by endpoint, answers by status, webhooks.
+    Everything: records with associations (not with ``?records=no``), calls by endpoint, answers
+    by status, webhooks.
 """
 
 from __future__ import annotations
@@ -177,18 +178,22 @@ def _register_steering(blueprint: Blueprint, sandbox: Sandbox) -> None:
                 sandbox.faults.clear()
             for one in planned:
                 times = one.pop("times", 1)
-                sandbox.faults.extend([Fault(**one)] * times)
+                try:
+                    sandbox.faults.extend([Fault(**one)] * times)
+                except TypeError as error:
+                    raise bad_input(str(error)) from None
             return jsonify({"planned": len(sandbox.faults)})
 
     @blueprint.get("/state")
     def state() -> Response:
+        kinds = () if request.args.get("records") == "no" else OBJECT_TYPES
         with sandbox.lock:
             return jsonify(
                 {
                     "now": iso(sandbox.clock.now()),
                     **{
                         of.plural: [_whole(sandbox, record) for record in sandbox.all(of)]
-                        for of in OBJECT_TYPES
+                        for of in kinds
                     },
                     "calls": dict(sandbox.calls),
                     "answers": {str(status): n for status, n in sandbox.answers.items()},

@@ -7,6 +7,7 @@ and nothing is loaded from elsewhere.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,9 @@ from plugin.sandbox.portal import CONTACTS, DEALS, PIPELINES, TASKS
 from plugin.sandbox.records import Record, Sandbox
 from plugin.sandbox.refusals import Refused
 from plugin.sandbox.views import DETAILS, Chip, TaskView, View, due, is_done
+
+ROWS = 200
+"""Contacts one list shows; who looks for another one searches."""
 
 
 def pages(sandbox: Sandbox) -> Blueprint:
@@ -108,27 +112,25 @@ def _register_reading(blueprint: Blueprint, sandbox: Sandbox) -> None:
 
 def _contact_list(sandbox: Sandbox, problem: str = "") -> str:
     view = View(sandbox, _language())
-    rows = [view.row(contact) for contact in sandbox.all(CONTACTS)]
+    everybody = list(sandbox.all(CONTACTS))
     asked, words = request.args.get("stage", ""), request.args.get("q", "").strip()
-    counts = {step.value: 0 for step in Stage}
-    for row in rows:
-        if row.stage and row.stage.value in counts:
-            counts[row.stage.value] += 1
-    labels = manifest().field("spiral_stage")
     found = [
-        row
-        for row, contact in zip(rows, sandbox.all(CONTACTS), strict=True)
-        if (not asked or (row.stage is not None and row.stage.value == asked))
-        and words.lower() in _searched(contact)
+        contact
+        for contact in everybody
+        if (not asked or view.stage(contact) == asked) and words.lower() in _searched(contact)
     ]
+    found.sort(key=lambda contact: view.name(contact).lower())
+    counts = Counter(map(view.stage, everybody))
+    labels = manifest().field("spiral_stage")
     return _render(
         sandbox,
         "contacts.html",
-        rows=sorted(found, key=lambda row: row.name.lower()),
-        total=len(rows),
+        rows=[view.row(contact) for contact in found[:ROWS]],
+        hidden=max(0, len(found) - ROWS),
+        total=len(everybody),
         stages=[
-            (Chip(value=step, label=labels.option_label(step, view.language)), count)
-            for step, count in counts.items()
+            (Chip(value=step, label=labels.option_label(step, view.language)), counts[step])
+            for step in Stage
         ],
         asked=asked,
         words=words,
@@ -160,7 +162,8 @@ def _register_contacts(blueprint: Blueprint, sandbox: Sandbox) -> None:
     def create_contact() -> AnyResponse:
         with sandbox.lock:
             try:
-                made = sandbox.create(CONTACTS, _filled(), sandbox.person())
+                mine = {"hubspot_owner_id": next(iter(sandbox.owners))}
+                made = sandbox.create(CONTACTS, {**mine, **_filled()}, sandbox.person())
             except Refused as refused:
                 return Response(_contact_list(sandbox, refused.message), 400)
             return _to_contact(made.id)

@@ -13,6 +13,13 @@ from plugin.sandbox.refusals import bad_input
 
 CRM = "hubspot"
 
+PORTAL_ID = 4_711_001
+APP_ID = 50_780_459
+TOKEN = "sandbox-token"
+SECRET = "sandbox-secret"
+TIME_ZONE = "Europe/Berlin"
+CUSTOM_PROPERTIES = 1000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectType:
@@ -176,11 +183,11 @@ class Portal:
     ``enforce_rate``. ``rates``: what one unit of a currency is worth in the account's own.
     """
 
-    portal_id: int = 4_711_001
-    app_id: int = 50_780_459
-    token: str = "sandbox-token"
-    secret: str = "sandbox-secret"
-    time_zone: str = "Europe/Berlin"
+    portal_id: int = PORTAL_ID
+    app_id: int = APP_ID
+    token: str = TOKEN
+    secret: str = SECRET
+    time_zone: str = TIME_ZONE
     currency: str = "EUR"
     rates: Mapping[str, Decimal] = field(
         default_factory=lambda: {
@@ -192,7 +199,7 @@ class Portal:
     scopes: frozenset[str] = field(default_factory=_manifest_scopes)
     labels: bool = True
     label_limit: int = 50
-    custom_properties: int = 1000
+    custom_properties: int = CUSTOM_PROPERTIES
     association_page: int = 500
     rate_limit: int = 100
     enforce_rate: bool = False

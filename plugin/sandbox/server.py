@@ -21,6 +21,7 @@ from plugin.sandbox.pages import pages
 from plugin.sandbox.records import Sandbox
 
 HOST = "127.0.0.1"
+POLL = 0.05  # seconds until the server notices that it should stop
 
 
 def create_sandbox(state: Sandbox) -> Flask:
@@ -38,7 +39,7 @@ def serving(state: Sandbox, *, port: int = 0) -> Iterator[str]:
     server = make_server(
         HOST, port, create_sandbox(state), threaded=True, request_handler=_QuietHandler
     )
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(POLL,), daemon=True)
     thread.start()
     state.outbox.start()
     try:

@@ -201,6 +201,11 @@ class View:
         owner = self.sandbox.owners.get(record.values.get("hubspot_owner_id", ""))
         return owner.name if owner else ""
 
+    def stage(self, contact: Record) -> str:
+        """The stage the contact is at, "" where none or the account has no such field."""
+        known = self.sandbox.properties.find(CONTACTS.plural, "spiral_stage")
+        return contact.values.get("spiral_stage", "") if known else ""
+
     def chip(self, contact: Record, key: str) -> Chip | None:
         value = contact.values.get(key)
         if not value or not self.sandbox.properties.find(CONTACTS.plural, key):
@@ -310,11 +315,7 @@ class View:
             past_tasks=tuple(self.task(task) for task in past),
             deals=tuple(self.deal(deal) for deal in reversed(deals)),
             details=tuple(self._detail(contact, name) for name in DETAILS),
-            known=tuple(
-                self._input(contact, one)
-                for one in self._fields()
-                if one.direction is Direction.IN or one.key == "spiral_stage"
-            ),
+            known=tuple(self._input(contact, one) for one in self._editable()),
             history=tuple(self._history(contact)),
         )
 
@@ -325,6 +326,15 @@ class View:
             for one in manifest().fields
             if self.sandbox.properties.find(CONTACTS.plural, one.key)
         ]
+
+    def _editable(self) -> Iterable[Field]:
+        """The fields people fill; the stage, which they may set by hand, beside its lock."""
+        fields = {one.key: one for one in self._fields()}
+        for key, one in fields.items():
+            if one.direction is Direction.IN:
+                yield one
+            if key == "spiral_stage_locked" and "spiral_stage" in fields:
+                yield fields["spiral_stage"]
 
     def _ladder(self, present: Chip | None) -> tuple[tuple[Chip, bool], ...]:
         labels = manifest().field("spiral_stage")

@@ -26,6 +26,7 @@ WORDS: Mapping[str, Text] = {
     "search_hint": Text("Name, Firma oder E-Mail", "Name, company or e-mail"),
     "filter": Text("Nach Stufe filtern", "Filter by stage"),
     "nobody": Text("Keine Kontakte gefunden.", "No contacts found."),
+    "hidden": Text("weitere: bitte suchen", "more: please search"),
     "new_contact": Text("Neuer Kontakt", "New contact"),
     "create": Text("Anlegen", "Create"),
     "save": Text("Speichern", "Save"),

@@ -25,6 +25,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from plugin.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+"""How a DATABASE_URL may begin, and the driver meant by it."""
+UPGRADE_LOCK = 7_239_471  # any number of our own: PostgreSQL's advisory locks have only numbers
 LOCK_TIMEOUT = 30.0  # seconds SQLite itself waits for a reader or a checkpoint
 
 Row = Mapping[str, Any]
@@ -36,13 +43,14 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self.url = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise ConfigurationError(f"DATABASE_URL cannot be read: {error}") from None
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
+        except (sa.exc.ArgumentError, ValueError):  # the latter: a port that is no number
+            raise ConfigurationError("DATABASE_URL is no valid database address") from None
+        if self.url.drivername not in DRIVERS:
             raise ConfigurationError(
                 "DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://"
             )
+        self.url = self.url.set(drivername=DRIVERS[self.url.drivername])
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = threading.Lock()
         self._lock_path: Path | None = None
         if self.is_sqlite:
@@ -126,6 +134,9 @@ class Database:
     def upgrade(self) -> None:
         """Bring the schema up to date."""
         with self.write() as connection:
+            if not self.is_sqlite:
+                # Hosts may be updated together; tables cannot be created side by side.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
             command.upgrade(self._alembic(connection), "head")
 
     def require_current(self) -> None:
@@ -136,7 +147,7 @@ class Database:
         try:
             if self.is_current():
                 return
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
             raise ConfigurationError(f"DATABASE_URL: no database there: {error.orig}") from error
         if not self.is_sqlite:
             raise ConfigurationError(

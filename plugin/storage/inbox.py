@@ -21,7 +21,7 @@ from plugin.storage.tables import counter, delivery
 
 MAX_GROUP = 200
 COUNT_EVERY = 2_000  # milliseconds
-PUT_TIMEOUT = 4.0  # seconds; HubSpot and others give up after five
+PUT_TIMEOUT = 4.0  # seconds; CRMs give up after five
 
 
 class Inbox:

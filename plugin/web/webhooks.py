@@ -7,6 +7,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from plugin.errors import SignatureError, UnknownEndpoint
 from plugin.pipeline.receive import Receiver
@@ -23,12 +24,17 @@ def webhooks(receiver: Receiver) -> Blueprint:
     @blueprint.post("/webhooks/<crm>", defaults={"endpoint": ""})
     @blueprint.post("/webhooks/<crm>/<endpoint>")
     def receive(crm: str, endpoint: str) -> Response:
+        # Werkzeug silently cuts a body whose length was not told: one byte more tells.
+        request.max_content_length = MAX_BODY + 1
+        body = request.get_data(cache=False)
+        if len(body) > MAX_BODY:
+            raise RequestEntityTooLarge
         receiver.receive(
             crm,
             endpoint,
             path=request.path,
             headers={name.lower(): value for name, value in request.headers},
-            body=request.get_data(cache=False),
+            body=body,
         )
         return Response(status=204)
 

@@ -211,7 +211,7 @@ def record(crm_id: str, properties: Mapping[str, str | None] | None = None, **mo
 
 
 def batch(results: Sequence[Answer], errors: Sequence[Answer] = ()) -> Answer:
-    answer = {
+    answer: dict[str, Any] = {
         "status": "COMPLETE",
         "results": list(results),
         "startedAt": NOW,

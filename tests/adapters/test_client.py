@@ -30,7 +30,7 @@ from tests.adapters.conftest import BASE, TOKEN, Time, Wire, problem
 
 PATH = "/crm/owners/2026-09"
 GET = f"GET {PATH}"
-NOTHING = {"results": []}
+NOTHING: dict[str, list[object]] = {"results": []}
 LIMITED = {
     "status": "error",
     "message": "You have reached your limit.",
@@ -114,7 +114,17 @@ def test_a_refusal_names_code_and_fields_but_no_values(wire: Wire, client: Clien
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b"7", b'{"category":{"a":1},"errors":[1,{}]}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b"7",
+        b"\xff",
+        b'{"category":{"a":1},"errors":[1,{}],"policyName":[],"context":[]}',
+        b'{"message":"not valid: [{broken","category":"Erika Muster"}',
+    ],
 )
 def test_an_error_body_of_any_form_is_still_the_same_error(
     wire: Wire, client: Client, body: bytes
@@ -380,7 +390,7 @@ def budget(time: Time, limit: int = 10, seconds: float = 10.0, share: float = 1.
 
 def drive(time: Time, limits: RateBudget, calls: int, latency: float) -> list[float]:
     """Make calls as fast as the budget lets; when the CRM counted each."""
-    counted = []
+    counted: list[float] = []
     for _ in range(calls):
         with limits:
             counted.append(time.now + latency * (0.1 if len(counted) % 2 else 0.9))
@@ -431,7 +441,9 @@ def test_the_limit_follows_the_crm(time: Time) -> None:
     """A larger limit told by an answer is used from then on."""
     limits = budget(time, limit=100, share=0.5)
 
-    limits.observe(Rate(limit=190, seconds=10.0))
+    with limits as mark:
+        pass
+    limits.observe(Rate(limit=190, seconds=10.0), mark)
 
     assert limits.allowed == 95
 
@@ -439,12 +451,33 @@ def test_the_limit_follows_the_crm(time: Time) -> None:
 def test_calls_of_others_make_less_room(time: Time) -> None:
     """What the CRM counted and we did not send (another process) is waited for like our own."""
     limits = budget(time, limit=10)
-    drive(time, limits, calls=1, latency=0.0)
 
-    limits.observe(Rate(limit=10, seconds=10.0, remaining=0))
+    with limits as mark:
+        pass
+    limits.observe(Rate(limit=10, seconds=10.0, remaining=0), mark)
     drive(time, limits, calls=1, latency=0.0)
 
     assert time.slept == [10.0]
+
+
+@pytest.mark.parametrize("latency", [0.001, 0.0057, 0.05, 0.09])
+def test_our_own_calls_are_not_taken_for_those_of_others(time: Time, latency: float) -> None:
+    """Against a CRM that counts as HubSpot does and tells what is left, the whole limit is used
+    and never exceeded."""
+    limits = budget(time, limit=100)
+    counted: deque[float] = deque()
+    started = time.now
+    for _ in range(5000):
+        with limits as mark:
+            time.now += latency * 0.3
+            counted.append(time.now)
+            while counted[0] <= time.now - 10.0:
+                counted.popleft()
+            assert len(counted) <= 100
+            time.now += latency * 0.7
+        limits.observe(Rate(limit=100, seconds=10.0, remaining=100 - len(counted)), mark)
+
+    assert 5000 / (time.now - started) >= 0.95 * 10
 
 
 def test_the_client_follows_the_headers(wire: Wire, client: Client) -> None:
@@ -483,6 +516,21 @@ def test_senseless_headers_change_nothing(wire: Wire, client: Client, value: str
     send(client, budget=limits)
 
     assert limits.allowed == 100
+
+
+def test_calls_under_way_take_room(time: Time) -> None:
+    """A call that has not ended yet counts; the next one waits for its end."""
+
+    def end_the_first(seconds: float) -> None:
+        time.slept.append(seconds)
+        limits.__exit__(None, None, None)
+
+    limits = RateBudget(1, 0.0, clock=time.clock, sleep=end_the_first)
+
+    with limits, limits:
+        pass
+
+    assert time.slept == [0.01]
 
 
 def test_threads_share_a_budget() -> None:

@@ -131,6 +131,16 @@ def test_a_small_number_may_be_a_score(value: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "value"), [(True, "true"), (False, "false"), (9, "9"), (9.5, "9.5")]
+)
+def test_a_value_that_is_no_text_is_read_as_one(sent: object, value: str) -> None:
+    """HubSpot says values are always text; should one not be, its text is meant."""
+    change = only(event(propertyName="spiral_referrer_name", propertyValue=sent)).change
+
+    assert change == FieldChange(field="spiral_referrer_name", value=value, at=AT)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("phone", "0891234567"),

@@ -435,6 +435,11 @@ def test_what_reps_wrote_is_read_as_text(html: str, text: str) -> None:
     assert to_text(html) == text
 
 
+def test_html_that_python_gives_up_on_is_still_read() -> None:
+    """Pasted declarations make the standard parser stop; the words are kept."""
+    assert to_text("<p>a</p><![pasted from nowhere]>b &amp; c").split() == ["a", "b", "&", "c"]
+
+
 @given(st.text("<>&;!-[]/?abc='\" \n#x19"))
 def test_no_html_raises(body: str) -> None:
     """However broken, it is read somehow."""

@@ -124,7 +124,7 @@ def test_of_a_partial_answer_each_failure_is_named(wire: Wire, connect: Connect)
     """207: who failed, why in codes, and whether the record is gone; the rest is written."""
     errors = [
         part_error("VALIDATION_ERROR", {"objectWriteTraceId": ["2"]}),
-        part_error("OBJECT_NOT_FOUND", {"ids": ["3"]}),
+        part_error("OBJECT_NOT_FOUND", {"objectWriteTraceId": ["3"], "ids": ["3"]}),
     ]
     wire.answers(UPDATE, batch([record("1")], errors), status=207)
 
@@ -179,7 +179,8 @@ def test_one_poisoned_contact_does_not_spoil_ninety_nine(wire: Wire, connect: Co
     assert failures == (
         Failure(
             item="1042",
-            reason=f"HubSpot answered 400 VALIDATION_ERROR to {UPDATE}: spiral_stage INVALID_OPTION",
+            reason=f"HubSpot answered 400 VALIDATION_ERROR to {UPDATE}: "
+            "spiral_stage INVALID_OPTION",
         ),
     )
     assert written_ids(wire, ["1042"]) == [one for one in ids if one != "1042"]

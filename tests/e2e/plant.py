@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -9,27 +10,32 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import requests
 import sqlalchemy as sa
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from plugin.app import Parts, create_app, create_worker, open_parts
+from plugin import cli, clock
+from plugin.app import Parts, create_app, open_parts
+from plugin.pipeline.worker import Worker
+from plugin.registry import adapters
 from plugin.sandbox.portal import CONTACTS, TASKS, Portal
 from plugin.sandbox.records import Fault, Record, Sandbox
 from plugin.sandbox.server import serving
 from plugin.sandbox.webhooks import Outbox
-from plugin.settings import load_settings
+from plugin.settings import Settings, load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0  # seconds
+POLL = 0.02  # seconds until a server notices that it should stop
 
 
 class _Quiet(WSGIRequestHandler):
@@ -52,6 +58,7 @@ class Plant:
         self.crm_url = crm_url
         self.parts = parts
         self.environ = environ
+        self._ahead = 0  # milliseconds
 
     # ------------------------------------------------------------------ people at the CRM
 
@@ -91,6 +98,26 @@ class Plant:
     def rate(self, contact_id: str, value: str) -> None:
         self.change(contact_id, spiral_rating=value)
 
+    def part(self, deal_id: str, *contact_ids: str) -> None:
+        self.ui("DELETE", f"deals/{deal_id}/contacts", contacts=list(contact_ids))
+
+    def join(self, deal_id: str, *contact_ids: str) -> None:
+        self.ui("POST", f"deals/{deal_id}/contacts", contacts=list(contact_ids))
+
+    def delete(self, record_id: str, of: str = "contacts") -> None:
+        self.ui("DELETE", f"{of}/{record_id}")
+
+    def restore(self, record_id: str, of: str = "contacts") -> None:
+        self.ui("POST", f"{of}/{record_id}/restore")
+
+    def merge(self, primary_id: str, other_id: str) -> str:
+        """The new contact that results."""
+        made: str = self.ui("POST", f"contacts/{primary_id}/merge", other=other_id)["id"]
+        return made
+
+    def erase(self, contact_id: str) -> None:
+        self.ui("POST", f"contacts/{contact_id}/gdpr")
+
     def steer(self, path: str, body: Any = None) -> Any:
         answer = requests.post(f"{self.crm_url}/sandbox/{path}", json=body or {}, timeout=10)
         assert answer.ok, answer.text
@@ -112,6 +139,13 @@ class Plant:
     def present(self) -> datetime:
         return self.crm.clock.now()
 
+    def wait(self, *, minutes: float = 0, hours: float = 0) -> None:
+        """Let time pass for leases, retries and sweeps; the calendar is ``travel``'s."""
+        self._ahead += round((hours * 60 + minutes) * 60_000)
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + self._ahead
+
     # ---------------------------------------------------------------------------- working
 
     def deliver(self) -> None:
@@ -123,7 +157,14 @@ class Plant:
 
     def work(self) -> None:
         """``worker --until-idle``, in this process."""
-        create_worker(self.parts, utc_now=self.present).run(until_idle=True)
+        Worker(
+            self.parts.settings,
+            adapters(),
+            self.parts.database,
+            self.parts.vault,
+            now_ms=self.now_ms,
+            utc_now=self.present,
+        ).run(until_idle=True)
 
     def settle(self) -> None:
         """Deliver and work until nothing moves any more."""
@@ -145,9 +186,37 @@ class Plant:
             timeout=120,
         )
 
+    def call(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """The same within this process: a second faster, for tests that are not about it."""
+        out, err = io.StringIO(), io.StringIO()
+        opened: list[Parts] = []
+
+        def open_and_note(settings: Settings, *, migrate: bool = True) -> Parts:
+            opened.append(open_parts(settings, migrate=migrate))
+            return opened[-1]
+
+        code = 0
+        with (
+            patch.dict(os.environ, {**self.environ, **environ}),
+            patch.object(sys, "argv", ["plugin", *words]),
+            patch.object(sys, "stdin", io.StringIO()),
+            patch.object(cli, "open_parts", open_and_note),
+            patch.object(clock, "now_ms", self.now_ms),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                for parts in opened:
+                    parts.database.close()
+        return subprocess.CompletedProcess(list(words), code, out.getvalue(), err.getvalue())
+
     def connect(self, *options: str) -> None:
         for words in (("connect", "hubspot", *options), ("install", "hubspot")):
-            done = self.command(*words)
+            done = self.call(*words)
             assert done.returncode == 0, done.stderr
 
     # ----------------------------------------------------------------------------- seeing
@@ -255,7 +324,7 @@ def running(folder: Path, portal: Portal | None = None, **environ: str) -> Itera
         parts = open_parts(load_settings(settings))
         app = create_app(parts.settings)
         server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
         thread.start()
         try:
             yield Plant(crm, crm_url, parts, settings)

@@ -1,0 +1,370 @@
+"""Leases: one holder per lane, and one who lost it writes nothing any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from plugin.app import create_worker, open_parts
+from plugin.errors import LeaseLost
+from plugin.pipeline import lanes as module
+from plugin.pipeline.lanes import DIGEST, LEASE, RENEW_EVERY, Lanes, held_by_others
+from plugin.pipeline.worker import nothing_due
+from plugin.settings import load_settings
+from plugin.storage.database import Database, upsert
+from plugin.storage.tables import counter, lane
+
+NAME = "account:1"
+PATIENCE = 10.0  # seconds
+START = 1_800_000_000_000  # milliseconds
+
+
+class Clock:
+    """Time that stands still unless told otherwise, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.ms = START
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'lanes.db'}")
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@contextmanager
+def process(database: Database, clock: Callable[[], int]) -> Iterator[Lanes]:
+    """The leases of one more worker process."""
+    lanes = Lanes(database, clock)
+    try:
+        yield lanes
+    finally:
+        lanes.close()
+
+
+class Renewal:
+    """Makes the renewing threads wait just before they write."""
+
+    def __init__(self, database: Database) -> None:
+        self._write = database.write
+        self._open = threading.Event()
+        self._open.set()
+        self._waiting = threading.Semaphore(0)
+        self._passed = threading.Semaphore(0)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        if threading.current_thread().name != "lanes":
+            with self._write() as connection:
+                yield connection
+            return
+        if not self._open.is_set():
+            self._waiting.release()
+            self._open.wait(PATIENCE)
+        with self._write() as connection:
+            yield connection
+        self._passed.release()
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Inside, a renewal has begun and gets no further; afterwards it is through."""
+        self._open.clear()
+        assert self._waiting.acquire(timeout=PATIENCE)
+        yield
+        while self._passed.acquire(blocking=False):
+            pass
+        self._open.set()
+        assert self._passed.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def renewal(database: Database, monkeypatch: pytest.MonkeyPatch) -> Renewal:
+    """Leases are renewed all the time, unless held back."""
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.01)
+    renewal = Renewal(database)
+    monkeypatch.setattr(database, "write", renewal.write)
+    return renewal
+
+
+@pytest.fixture
+def one(database: Database, clock: Clock) -> Iterator[Lanes]:
+    with process(database, clock) as lanes:
+        yield lanes
+
+
+@pytest.fixture
+def other(database: Database, clock: Clock) -> Iterator[Lanes]:
+    with process(database, clock) as lanes:
+        yield lanes
+
+
+def until(database: Database) -> int:
+    with database.read() as connection:
+        found: int = connection.scalar(sa.select(lane.c.until).where(lane.c.name == NAME)) or 0
+        return found
+
+
+def counted(database: Database) -> int:
+    """How often ``count_once`` got through."""
+    with database.read() as connection:
+        return connection.scalar(sa.select(counter.c.n)) or 0
+
+
+def count_once(connection: sa.Connection) -> None:
+    row = {"name": "work", "subject": "done", "n": 1, "last_at": 0}
+    upsert(connection, counter, [row], n=counter.c.n + 1)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# ------------------------------------------------------------------------- taking turns
+
+
+def test_a_lane_has_one_holder_and_is_free_the_moment_it_is_given_back(
+    one: Lanes, other: Lanes
+) -> None:
+    """Nobody else gets a held lane, not even a thread of the same process."""
+    held = one.take(NAME)
+    assert held is not None
+    assert other.take(NAME) is None
+    assert one.take(NAME) is None
+
+    one.release(held)
+
+    assert other.take(NAME) is not None
+
+
+def test_lanes_do_not_stand_in_each_others_way(one: Lanes, other: Lanes) -> None:
+    """Two accounts are worked on at the same time."""
+    assert one.take("account:1") is not None
+    assert other.take("account:2") is not None
+
+
+def test_threads_that_want_the_same_lane_get_it_one_after_the_other(
+    one: Lanes, other: Lanes
+) -> None:
+    """However many compete, two are never in the lane at once, and all get their turn."""
+    inside = threading.Semaphore(1)
+    overlaps: list[str] = []
+    turns: list[str] = []
+
+    def compete(lanes: Lanes, name: str) -> None:
+        while (held := lanes.take(NAME)) is None:
+            time.sleep(0.001)
+        if not inside.acquire(blocking=False):
+            overlaps.append(name)
+        with held.write() as connection:
+            count_once(connection)
+        turns.append(name)
+        inside.release()
+        lanes.release(held)
+
+    threads = [
+        threading.Thread(target=compete, args=(lanes, f"{n}"))
+        for n, lanes in enumerate([one, other] * 4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+
+    assert (overlaps, sorted(turns)) == ([], [str(n) for n in range(8)])
+    assert counted(one.database) == 8
+
+
+# -------------------------------------------------------------------------------- expiry
+
+
+def test_a_dead_holders_lane_is_free_within_fifteen_seconds(
+    one: Lanes, other: Lanes, clock: Clock
+) -> None:
+    """A lease that nobody renews ends by itself, and not a moment early."""
+    assert one.take(NAME) is not None
+
+    clock.ms += LEASE
+    assert other.take(NAME) is None
+    clock.ms += 1
+    assert other.take(NAME) is not None
+
+    assert LEASE + 1 <= 15_000
+
+
+def test_a_living_holder_keeps_its_lane(
+    database: Database, clock: Clock, other: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is renewed from a thread of its own, several times before it would end."""
+    assert RENEW_EVERY * 1000 * 3 <= LEASE
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.01)
+    with process(database, clock) as one:
+        held = one.take(NAME)
+        assert held is not None
+
+        for _ in range(3):
+            clock.ms += LEASE - 1
+            eventually(lambda: until(database) == clock.ms + LEASE)
+            assert other.take(NAME) is None
+        held.check()
+
+
+def test_a_lane_given_back_is_not_renewed(renewal: Renewal, one: Lanes, other: Lanes) -> None:
+    """A renewal that was on its way when the lane was given back does not take it again."""
+    held = one.take(NAME)
+    assert held is not None
+    with renewal.held_back():
+        one.release(held)
+
+    assert other.take(NAME) is not None
+
+
+# ------------------------------------------------------------------------------- fencing
+
+
+def test_who_lost_the_lane_writes_nothing(one: Lanes, other: Lanes, clock: Clock) -> None:
+    """One who slept through its lease can neither write here nor call the CRM."""
+    late = one.take(NAME)
+    assert late is not None
+    clock.ms += LEASE + 1
+    successor = other.take(NAME)
+    assert successor is not None
+
+    with pytest.raises(LeaseLost, match=NAME), late.write() as connection:
+        count_once(connection)
+    with pytest.raises(LeaseLost, match=NAME):
+        late.check()
+
+    assert counted(one.database) == 0
+    with successor.write() as connection:
+        count_once(connection)
+    assert counted(one.database) == 1
+
+
+def test_an_expired_lease_is_lost_even_if_nobody_took_it(one: Lanes, clock: Clock) -> None:
+    """Who cannot be sure any more that it is alone stops."""
+    late = one.take(NAME)
+    assert late is not None
+    clock.ms += LEASE + 1
+
+    with pytest.raises(LeaseLost), late.write():
+        pass
+    with pytest.raises(LeaseLost):
+        late.check()
+
+
+def test_the_lane_cannot_be_taken_in_the_middle_of_a_write(
+    database: Database, one: Lanes, other: Lanes, clock: Clock
+) -> None:
+    """A write that began in time ends before anybody else is let in."""
+    held = one.take(NAME)
+    assert held is not None
+    taken: list[bool] = []
+
+    with held.write() as connection:
+        clock.ms += LEASE + 1
+        thief = threading.Thread(target=lambda: taken.append(other.take(NAME) is not None))
+        thief.start()
+        thief.join(0.1)
+        assert thief.is_alive()
+        count_once(connection)
+    thief.join(PATIENCE)
+
+    assert (taken, counted(database)) == ([True], 1)
+
+
+def test_who_lost_the_lane_neither_frees_nor_renews_it(
+    renewal: Renewal, one: Lanes, other: Lanes, clock: Clock
+) -> None:
+    """What a late holder still does with its lease is void."""
+    late = one.take(NAME)
+    assert late is not None
+    with renewal.held_back():
+        clock.ms += LEASE + 1
+        successor = other.take(NAME)
+        assert successor is not None
+        other.release(successor)
+    assert until(one.database) == 0
+
+    assert other.take(NAME) is not None
+    one.release(late)
+    assert until(one.database) > 0
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_the_lane(database: Database, one: Lanes) -> None:
+    """All or nothing; and the lane is still there for the next try."""
+    held = one.take(NAME)
+    assert held is not None
+
+    def stumble() -> None:
+        with held.write() as connection:
+            count_once(connection)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stumble()
+
+    assert counted(database) == 0
+    held.check()
+
+
+# -------------------------------------------------------------------------- being idle
+
+
+def test_somebody_else_at_work_is_no_idleness(database: Database, one: Lanes, clock: Clock) -> None:
+    """While a lane is held, what its holder will leave behind is not known yet."""
+    present = datetime.now(UTC)
+    assert nothing_due(database, now=clock(), present=present)
+
+    held = one.take(DIGEST)
+    assert held is not None
+    assert not nothing_due(database, now=clock(), present=present)
+    assert nothing_due(database, now=clock() + LEASE + 1, present=present)
+
+    one.release(held)
+    assert nothing_due(database, now=clock(), present=present)
+    with database.read() as connection:
+        assert not held_by_others(connection, DIGEST, now=clock())
+
+
+def test_a_worker_that_ends_when_idle_waits_for_lanes_that_others_hold(tmp_path: Path) -> None:
+    """``worker --until-idle`` ends only when nobody is at work."""
+    parts = open_parts(
+        load_settings(
+            {
+                "DATABASE_URL": f"sqlite:///{tmp_path / 'waits.db'}",
+                "SECRET_KEY": "a-test-key-of-32-characters-long",
+            }
+        )
+    )
+    with process(parts.database, lambda: time.time_ns() // 1_000_000) as busy:
+        held = busy.take(DIGEST)
+        assert held is not None
+        worker = threading.Thread(target=create_worker(parts).run, kwargs={"until_idle": True})
+        worker.start()
+        worker.join(0.5)
+        assert worker.is_alive()
+
+        busy.release(held)
+        worker.join(PATIENCE)
+        assert not worker.is_alive()
+    parts.database.close()

@@ -1,0 +1,622 @@
+"""``python -m plugin`` and ``gunicorn wsgi:app`` as an admin meets them."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+from unittest.mock import patch
+
+import click
+import pytest
+import requests
+import sqlalchemy as sa
+
+from plugin import cli
+from plugin.app import Parts, open_parts
+from plugin.sandbox.portal import CONTACTS, Portal
+from plugin.sandbox.records import Fault, Sandbox
+from plugin.sandbox.server import serving
+from plugin.settings import Settings
+from plugin.storage.database import Database
+from plugin.storage.tables import account
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PATIENCE = 20.0  # seconds
+
+SERVING = {
+    "SECRET_KEY": "a-test-key-of-32-characters-long",
+    "PUBLIC_URL": "https://referrals.example.com",
+    "HUBSPOT_CLIENT_SECRET": "a-signing-secret",
+}
+"""What gunicorn needs."""
+
+COMMANDS = (
+    "configure",
+    "connect",
+    "db upgrade",
+    "explain",
+    "hubspot-project",
+    "install",
+    "pause",
+    "replay",
+    "resume",
+    "status",
+    "sweep",
+    "uninstall",
+    "worker",
+)
+ARGUMENTS = {
+    "configure": "hubspot --mode observe",
+    "connect": "hubspot",
+    "explain": "hubspot 101",
+    "hubspot-project": "folder",
+    "install": "hubspot",
+    "pause": "hubspot",
+    "replay": "--quarantined",
+    "resume": "hubspot",
+    "sweep": "hubspot",
+    "uninstall": "hubspot",
+    "worker": "--until-idle",
+}
+"""The least that each command wants behind its name."""
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands in an empty folder, with these settings and no others."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'referrals.db'}"
+        self.environ = {"DATABASE_URL": self.url, "SECRET_KEY": SERVING["SECRET_KEY"]} | environ
+
+    def run(self, line: str, *, stdin: io.TextIOBase | None = None, **environ: str) -> Ran:
+        """A command line within this process; "" takes a setting away."""
+        out, err = io.StringIO(), io.StringIO()
+        opened: list[Parts] = []
+
+        def note(settings: Settings, *, migrate: bool = True) -> Parts:
+            opened.append(open_parts(settings, migrate=migrate))
+            return opened[-1]
+
+        code = 0
+        with (
+            patch.dict(os.environ, self._whole(environ), clear=True),
+            patch.object(sys, "argv", ["plugin", *line.split()]),
+            patch.object(sys, "stdin", stdin or _Untouchable()),
+            patch.object(cli, "open_parts", note),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                for parts in opened:
+                    parts.database.close()
+        return Ran(code, out.getvalue(), err.getvalue())
+
+    def start(
+        self, line: str, *, at: int = subprocess.PIPE, **environ: str
+    ) -> subprocess.Popen[str]:
+        """``python -m plugin …`` as a process of its own, at pipes or at a terminal."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "plugin", *line.split()],
+            cwd=self.folder,
+            env=self._whole(environ) | {"PYTHONPATH": str(ROOT)},
+            stdin=at,
+            stdout=at,
+            stderr=at,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _whole(self, environ: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return {name: value for name, value in {**kept, **self.environ, **environ}.items() if value}
+
+
+class _Untouchable(io.TextIOBase):
+    """A standard input that is no terminal, and that nobody should read."""
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> NoReturn:
+        raise AssertionError("the command reads standard input")
+
+    readline = read  # type: ignore[assignment]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Nothing is connected, and there is no CRM."""
+    monkeypatch.chdir(tmp_path)
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def crm() -> Iterator[tuple[Sandbox, str]]:
+    """A sandbox CRM and its address."""
+    sandbox = Sandbox(Portal())
+    with serving(sandbox) as url:
+        yield sandbox, url
+
+
+@pytest.fixture
+def office(shell: Shell, crm: tuple[Sandbox, str]) -> Shell:
+    """A shell with settings for the sandbox; nothing is connected yet."""
+    sandbox, url = crm
+    shell.environ |= {"HUBSPOT_API_URL": url, "HUBSPOT_TOKEN": sandbox.portal.token}
+    return shell
+
+
+def done(ran: Ran) -> str:
+    """The output of a command that succeeded."""
+    assert ran.code == 0, ran.err
+    return ran.out
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# -------------------------------------------------------------------------------- help
+
+
+def every_command() -> dict[str, click.Command]:
+    """Each command by its words, groups resolved."""
+    found: dict[str, click.Command] = {}
+    for name, command in cli._group().commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {below}": one for below, one in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+def test_the_commands_have_the_promised_names() -> None:
+    """Others script against these names."""
+    assert sorted(every_command()) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("words", ["", "db", *COMMANDS])
+def test_every_command_explains_itself_without_any_setting(shell: Shell, words: str) -> None:
+    """``--help`` shows usage and a sentence, and every option has one too."""
+    shown = done(shell.run(f"{words} --help", SECRET_KEY="", DATABASE_URL=""))
+    assert shown.startswith(f"Usage: python -m plugin {words}".rstrip())
+    sentence = shown.partition("\n\n")[2].split("\n")[0].strip()
+    assert sentence[:1].isupper(), shown
+    assert sentence.endswith(".") or shown.count(".") > 0
+    options = every_command()[words].params if words in COMMANDS else []
+    silent = [o.name for o in options if isinstance(o, click.Option) and not (o.help or "")]
+    assert silent in ([], ["account_id"])
+
+
+def test_no_command_at_all_shows_what_there_is(shell: Shell) -> None:
+    """Called alone it lists the commands, and counts as a wrong use."""
+    ran = shell.run("")
+    assert ran.code == 2
+    listed = {line.split()[0] for line in ran.err.partition("Commands:")[2].splitlines() if line}
+    assert {name.split()[0] for name in COMMANDS} <= listed
+
+
+# ------------------------------------------------------------------------ wrong use
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("dance", "No such command 'dance'"),
+        ("connect", "Missing argument 'hubspot'"),
+        ("connect pipedrive", "'pipedrive' is not one of: hubspot"),
+        ("connect hubspot --language fr", "'fr' is not one of 'de', 'en'"),
+        ("connect hubspot --mode both", "'both' is not one of 'write', 'observe'"),
+        ("connect hubspot --rating-from nps", "--rating-from must look like PROPERTY:nps"),
+        ("connect hubspot --rating-from stars:five", "--rating-from must look like PROPERTY:nps"),
+        ("connect hubspot --policy nowhere.toml", "--policy nowhere.toml cannot be read"),
+        ("connect hubspot --app-id 7", "client secret of that app in HUBSPOT_CLIENT_SECRET"),
+        ("configure hubspot", "nothing to change"),
+        ("pause hubspot", "no hubspot account is connected: run `python -m plugin connect hubspot"),
+        ("explain hubspot 101", "no hubspot account is connected"),
+        ("replay", "name one of: DELIVERY_ID, --quarantined, --parked"),
+        ("replay 7 --quarantined", "name one of: DELIVERY_ID, --quarantined, --parked"),
+        ("replay seven", "'seven' is not a valid integer"),
+        ("replay 7", "DELIVERY_ID 7: no such delivery is stored"),
+        ("hubspot-project folder", "PUBLIC_URL is missing"),
+        ("worker --until-dawn", "No such option"),
+    ],
+)
+def test_a_wrong_use_is_named(shell: Shell, line: str, says: str) -> None:
+    """Exit 2, one clear sentence on standard error, no traceback."""
+    ran = shell.run(line)
+    assert (ran.code, ran.out) == (2, "")
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_folder_that_cannot_be_written_is_named(shell: Shell) -> None:
+    """``hubspot-project`` says which folder, and why."""
+    (shell.folder / "taken").write_text("a file")
+    for line in ("hubspot-project taken", "hubspot-project taken/below"):
+        ran = shell.run(line, **SERVING)
+        assert ran.code == 2
+        assert "taken" in ran.err
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_missing_secret_key_stops_every_command(shell: Shell, words: str) -> None:
+    """Exit 2, and the setting is named; no database is made."""
+    ran = shell.run(f"{words} {ARGUMENTS.get(words, '')}", SECRET_KEY="")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("SECRET_KEY is missing")
+    assert list(shell.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "DATABASE_URL is no valid database address"),
+        ("postgresql+psycopg://spiral:pa55word@db:port/x", "is no valid database address"),
+        ("mysql://spiral:pa55word@db/x", "must begin with sqlite:/// or postgresql+psycopg://"),
+        ("postgresql+psycopg2://spiral:pa55word@db/x", "must begin with sqlite:///"),
+        ("sqlite:///:memory:", "DATABASE_URL must name a file"),
+        ("postgresql://spiral:pa55word@127.0.0.1:1/x", "DATABASE_URL: no database there"),
+        ("sqlite:////proc/nowhere/referrals.db", "the folder /proc/nowhere cannot be made"),
+    ],
+)
+def test_a_wrong_database_is_named_without_its_password(shell: Shell, url: str, says: str) -> None:
+    """Exit 2; what is shown may end in a ticket or a log."""
+    ran = shell.run("status", DATABASE_URL=url)
+    assert (ran.code, ran.out) == (2, "")
+    assert says in ran.err
+    assert "pa55word" not in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_file_that_is_no_database_is_left_alone(shell: Shell) -> None:
+    """Exit 2, and the file keeps its content."""
+    file = shell.folder / "referrals.db"
+    file.write_text("shopping list\n" * 100)
+    ran = shell.run("status")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "DATABASE_URL: no database there: file is not a database\n"
+    assert file.read_text() == "shopping list\n" * 100
+
+
+def test_a_fault_in_the_policy_names_its_line(office: Shell) -> None:
+    """Exit 2; nothing is connected with half a policy."""
+    (office.folder / "house.toml").write_text("[asks]\n\nper_owner_and_week = 0\n")
+    ran = office.run("connect hubspot --policy house.toml")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "house.toml, line 3: [asks] per_owner_and_week must be between 1 and 100, not 0\n"
+    )
+    assert "No account is connected" in done(office.run("status"))
+
+
+# -------------------------------------------------------------------------- connecting
+
+
+def test_a_wrong_token_is_refused_and_never_repeated(office: Shell) -> None:
+    """Exit 1: the CRM would not; the message says so and does not show the token."""
+    ran = office.run("connect hubspot", HUBSPOT_TOKEN="pat-eu1-wrong-token")
+    assert (ran.code, ran.out) == (1, "")
+    assert "HubSpot answered 401 INVALID_AUTHENTICATION" in ran.err
+    assert "wrong-token" not in ran.err
+
+
+def test_a_crm_that_is_not_there_is_named(office: Shell) -> None:
+    """Exit 1 where nobody answers at the API's address."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ran = office.run("connect hubspot", HUBSPOT_API_URL=url)
+    assert (ran.code, ran.out) == (1, "")
+    assert "HubSpot did not answer GET /account-info/" in ran.err
+
+
+def test_without_a_token_nothing_is_asked_where_nobody_can_answer(office: Shell) -> None:
+    """Exit 2 on an empty standard input, with the two ways to give one."""
+    ran = office.run("connect hubspot", stdin=io.StringIO(""), HUBSPOT_TOKEN="")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "no token: set HUBSPOT_TOKEN, or pipe it in: "
+        "`python -m plugin connect hubspot < token.txt`\n"
+    )
+
+
+def test_an_unknown_fallback_owner_is_refused_with_the_known_ones(office: Shell) -> None:
+    """Exit 2; who is there stands in the message, so that the right one can be chosen."""
+    ran = office.run("connect hubspot --fallback-owner 999")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("--fallback-owner 999: no active user has this id: 64492917 (")
+    assert "No account is connected" in done(office.run("status"))
+
+
+def test_the_token_of_standard_input_is_seen_nowhere(
+    office: Shell, crm: tuple[Sandbox, str]
+) -> None:
+    """Not in the process list while connecting, nor in any output or log, nor on the disk."""
+    sandbox, _ = crm
+    with sandbox.lock:
+        sandbox.faults.append(Fault(delay=1.0, path="/account-info/"))
+    process = office.start("connect hubspot", HUBSPOT_TOKEN="", LOG_LEVEL="DEBUG")
+    assert process.stdin is not None
+    process.stdin.write(f"{sandbox.portal.token}\n")
+    process.stdin.flush()
+    until(lambda: not sandbox.faults)
+    of_process = Path("/proc") / str(process.pid)
+    if of_process.exists():
+        seen = (of_process / "cmdline").read_bytes() + (of_process / "environ").read_bytes()
+        assert b"connect" in seen
+        assert sandbox.portal.token.encode() not in seen
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert f"Connected HubSpot account {sandbox.portal.portal_id}" in out
+    assert "/account-info/" in err, "debug lines are shown"
+    assert sandbox.portal.token not in out + err
+    stored = b"".join(file.read_bytes() for file in office.folder.iterdir())
+    assert sandbox.portal.token.encode() not in stored
+
+
+def test_a_terminal_is_asked_for_the_token_which_is_not_shown(
+    office: Shell, crm: tuple[Sandbox, str]
+) -> None:
+    """Where somebody sits in front of it, ``connect`` asks, and what is typed stays unseen."""
+    sandbox, _ = crm
+    terminal, theirs = pty.openpty()
+    process = office.start("connect hubspot", at=theirs, HUBSPOT_TOKEN="")
+    os.close(theirs)
+    shown = b""
+    answered = False
+    with _ends(process):
+        while part := _from_terminal(terminal):
+            shown += part
+            if b"Access token of HubSpot:" in shown and not answered:
+                os.write(terminal, sandbox.portal.token.encode() + b"\n")
+                answered = True
+        assert process.wait(PATIENCE) == 0, shown
+    os.close(terminal)
+    assert b"Connected HubSpot account" in shown
+    assert sandbox.portal.token.encode() not in shown
+
+
+def _from_terminal(terminal: int) -> bytes:
+    """What is shown next; nothing once the other side has hung up."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+# --------------------------------------------------------------------- a whole working day
+
+
+def test_from_connecting_to_uninstalling(office: Shell, crm: tuple[Sandbox, str]) -> None:
+    """Each command says what it did, and ``status`` shows it."""
+    sandbox, _ = crm
+    portal = sandbox.portal.portal_id
+    shown = done(office.run("connect hubspot --language en", **SERVING))
+    assert shown == (
+        f"Connected HubSpot account {portal}.\n"
+        "Webhooks go to https://referrals.example.com/webhooks/hubspot\n"
+        "Next: python -m plugin install hubspot\n"
+    )
+    assert "not installed yet: run `python -m plugin install hubspot`" in done(office.run("status"))
+
+    shown = done(office.run("install hubspot --dry-run"))
+    assert shown.count(" create") == 20
+    assert shown.endswith("Dry run: nothing was changed.\n")
+    assert sandbox.properties.find("contacts", "spiral_stage") is None
+    assert done(office.run("install hubspot")).endswith("Installed: 19 of 19 fields are there.\n")
+    assert done(office.run("install hubspot --dry-run")).count(" keep") == 20
+    assert "state       working" in done(office.run("status"))
+
+    assert "observing, nothing is written" in _after(office, "configure hubspot --mode observe")
+    assert "state       paused" in _after(office, "pause hubspot")
+    assert "observing, nothing is written" in _after(office, "resume hubspot")
+    assert "state       working" in _after(office, "configure hubspot --mode write")
+
+    anna = sandbox.create(CONTACTS, {"firstname": "Anna"}, sandbox.person())
+    shown = done(office.run("sweep hubspot"))
+    assert shown.startswith("1 modified records and 0 vanished contacts are looked at again")
+    assert "contacts    1 known, 0 decided" in done(office.run("status"))
+    shown = done(office.run(f"explain hubspot {anna.id}"))
+    assert (
+        shown
+        == f"Anna · {anna.id}\nNot decided about yet: nothing has been heard of this contact.\n"
+    )
+    assert office.run("explain hubspot 7") == Ran(
+        2, "", "CONTACT_ID 7: no such contact is known here\n"
+    )
+
+    assert done(office.run("uninstall hubspot --dry-run")).endswith("nothing was changed.\n")
+    assert done(office.run("uninstall hubspot --delete-data")).endswith(
+        f"Uninstalled; account {portal} is paused.\n"
+    )
+    assert sandbox.properties.find("contacts", "spiral_stage") is None
+    assert "state       paused" in done(office.run("status"))
+
+
+def _after(shell: Shell, line: str) -> str:
+    done(shell.run(line))
+    return done(shell.run("status"))
+
+
+def test_where_several_accounts_are_connected_one_has_to_be_named(office: Shell) -> None:
+    """Exit 2 with their ids; ``--account`` chooses, and a wrong one is named."""
+    done(office.run("connect hubspot"))
+    database = Database(office.url)
+    with database.write() as connection:
+        first = connection.execute(sa.select(account)).one()._asdict()
+        second = {**first, "id": 2, "crm_id": "7654321", "name": ""}
+        connection.execute(sa.insert(account).values(second))
+    database.close()
+    ids = f"{first['crm_id']}, 7654321"
+
+    for words in ("configure", "explain", "install", "pause", "resume", "sweep", "uninstall"):
+        ran = office.run(f"{words} {ARGUMENTS[words]}")
+        assert (ran.code, ran.out, ran.err) == (
+            2,
+            "",
+            f"several hubspot accounts are connected: name one with --account ({ids})\n",
+        )
+    assert done(office.run("pause hubspot --account 7654321")).startswith("Paused account 7654321.")
+    assert office.run("pause hubspot --account 1") == Ran(
+        2, "", "--account 1: no such hubspot account is connected\n"
+    )
+
+
+def test_the_project_files_are_written_where_asked(shell: Shell) -> None:
+    """The three files HubSpot's own tooling uploads, for the public address."""
+    shown = done(shell.run("hubspot-project upload/here", **SERVING))
+    written = sorted(
+        str(path.relative_to(shell.folder))
+        for path in (shell.folder / "upload").rglob("*")
+        if path.is_file()
+    )
+    assert sorted(shown.split()) == written
+    assert written == [
+        "upload/here/hsproject.json",
+        "upload/here/src/app/app-hsmeta.json",
+        "upload/here/src/app/webhooks/webhooks-hsmeta.json",
+    ]
+    webhooks = (shell.folder / written[-1]).read_text("utf-8")
+    assert '"https://referrals.example.com/webhooks/hubspot"' in webhooks
+
+
+# -------------------------------------------------------------------------- the worker
+
+
+def test_an_idle_worker_ends_by_itself(shell: Shell) -> None:
+    """``worker --until-idle`` with nothing to do exits 0, without asking anything."""
+    process = shell.start("worker --until-idle")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_stops_when_told(shell: Shell, wish: signal.Signals) -> None:
+    """Exit 0 within two seconds, and no word of a fault."""
+    process = shell.start("worker")
+    with _ends(process):
+        until((shell.folder / "referrals.db.lock").exists)
+        time.sleep(0.3)  # the file is there a moment before the worker listens
+        started = time.monotonic()
+        process.send_signal(wish)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert time.monotonic() - started < 2
+
+
+@contextmanager
+def _ends(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever happens, the process does not outlive the test."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+# ---------------------------------------------------------------------------- gunicorn
+
+
+def gunicorn(folder: Path, *options: str, **environ: str) -> subprocess.Popen[str]:
+    """The real server with the repository's own settings."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    settings = {"DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}"} | SERVING | environ
+    return subprocess.Popen(
+        [str(BIN / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py"), *options, "wsgi:app"],
+        cwd=folder,
+        env=kept | {"PYTHONPATH": str(ROOT)} | {k: v for k, v in settings.items() if v},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "workers"),
+    [
+        (("SECRET_KEY",), 1),
+        (("PUBLIC_URL",), 1),
+        (("HUBSPOT_CLIENT_SECRET",), 1),
+        (("PUBLIC_URL", "HUBSPOT_CLIENT_SECRET"), 3),
+    ],
+)
+def test_gunicorn_does_not_start_without_its_settings(
+    tmp_path: Path, missing: tuple[str, ...], workers: int
+) -> None:
+    """It ends by itself, not with 0, having named each missing setting once."""
+    options = ("-b", "127.0.0.1:0", "-w", str(workers))
+    process = gunicorn(tmp_path, *options, **dict.fromkeys(missing, ""))
+    with _ends(process):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode not in (0, None)
+    assert [err.count(f"{name} is missing") for name in missing] == [1] * len(missing)
+    assert "Traceback" not in err
+    assert "Booting worker" not in err
+
+
+def test_workers_without_settings_stop_gunicorn_under_other_settings_too(tmp_path: Path) -> None:
+    """Without the repository's ``gunicorn.conf.py`` the workers' own check stops it."""
+    process = gunicorn(tmp_path, "-c", os.devnull, "-b", "127.0.0.1:0", SECRET_KEY="")
+    with _ends(process):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode not in (0, None)
+    assert err.count("SECRET_KEY is missing") == 1
+    assert err.count("Booting worker") == 1
+
+
+def test_gunicorn_answers_and_stops_when_told(tmp_path: Path) -> None:
+    """With good settings ``/health`` is 200; SIGTERM ends it at once, open connections or not."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = gunicorn(tmp_path, "-b", f"127.0.0.1:{port}", "-w", "2")
+    with _ends(process), requests.Session() as browser:
+        until(lambda: _answers(browser, f"http://127.0.0.1:{port}/health"))
+        answer = browser.get(f"http://127.0.0.1:{port}/health", timeout=5)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        assert browser.get(f"http://127.0.0.1:{port}/", timeout=5).status_code == 404
+        started = time.monotonic()
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+        assert time.monotonic() - started < 5
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    for secret in (SERVING["SECRET_KEY"], SERVING["HUBSPOT_CLIENT_SECRET"]):
+        assert secret not in err
+
+
+def _answers(browser: requests.Session, url: str) -> bool:
+    try:
+        return browser.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
