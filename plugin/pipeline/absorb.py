@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 
 from plugin.ports import ContactCard, ContactSnapshot, DealSnapshot
 from plugin.referral.matching import Person, keys_of_person
+from plugin.referral.model import FieldChange
+from plugin.referral.names import split_referrers, text_key
 from plugin.storage import changes
 from plugin.storage.accounts import Account, instant, milliseconds
 from plugin.storage.database import upsert
@@ -42,7 +45,12 @@ CARD_COLUMNS = (
     "owner_id",
     "created_at",
 )
+NAME_FIELD = "spiral_referrer_name"
 NAMING_COLUMNS = ("first_name", "last_name", "email", "phones", "company", "city")
+PERSON = tuple(contact.c[name] for name in ("crm_id", *CARD_COLUMNS))
+"""What ``person_of`` needs."""
+KNOWN = tuple(column for column in contact.c if column.name not in ("decision", "ask"))
+"""Without what nobody compares: to unpack it would cost more than to read all the rest."""
 EMPTY_CARD: dict[str, Any] = {
     "first_name": "",
     "last_name": "",
@@ -95,7 +103,7 @@ def known_contacts(
     connection: sa.Connection, account: Account, ids: Iterable[str]
 ) -> dict[str, sa.Row[Any]]:
     rows = connection.execute(
-        sa.select(contact).where(
+        sa.select(*KNOWN).where(
             contact.c.account_id == account.id, contact.c.crm_id.in_(sorted(set(ids)))
         )
     )
@@ -247,13 +255,14 @@ def absorb_changes(
     is known, something was missed: read the history next time, or, where the CRM keeps none,
     date the value by now."""
     rows = [
-        _change(snapshot, change.field, milliseconds(change.at), change.value)
+        _change(snapshot, change.field, milliseconds(change.at), _still_told(snapshot, change))
         for snapshot in snapshots
         for change in snapshot.changes
     ]
+    ids = [snapshot.card.crm_id for snapshot in snapshots]
+    known = changes.of(connection, account.id, ids)
+    _forget_corrected(connection, account, snapshots, known)
     if not (with_history and keeps_history):
-        ids = [snapshot.card.crm_id for snapshot in snapshots]
-        known = changes.of(connection, account.id, ids)
         for snapshot in snapshots:
             latest = {one.field: one.value for one in known.get(snapshot.card.crm_id, ())}
             for name, value in _present_values(snapshot).items():
@@ -270,10 +279,38 @@ def _change(snapshot: ContactSnapshot, name: str, at: int, value: str) -> dict[s
     return {"contact_id": snapshot.card.crm_id, "field": name, "at": at, "value": value}
 
 
+def _still_told(snapshot: ContactSnapshot, change: FieldChange) -> str:
+    """The value of a change; of the names it told, those that the present text tells too: who
+    was corrected away may be erased some day, and the CRM's history would bring them back."""
+    if change.field != NAME_FIELD:
+        return change.value
+    present = {text_key(name) for name in split_referrers(snapshot.values.get(NAME_FIELD, ""))}
+    names = split_referrers(change.value)
+    if all(text_key(name) in present for name in names):
+        return change.value
+    return "; ".join(name for name in names if text_key(name) in present)
+
+
+def _forget_corrected(
+    connection: sa.Connection,
+    account: Account,
+    snapshots: Sequence[ContactSnapshot],
+    known: Mapping[str, Sequence[FieldChange]],
+) -> None:
+    """The same for what events told; the last one stays, it may be newer than what was read."""
+    for snapshot in snapshots:
+        contact_id = snapshot.card.crm_id
+        told = [one for one in known.get(contact_id, ()) if one.field == NAME_FIELD]
+        for one in told[:-1]:
+            value = _still_told(snapshot, one)
+            if value != one.value:
+                changes.replace(connection, account.id, contact_id, one, value)
+
+
 def _present_values(snapshot: ContactSnapshot) -> dict[str, str]:
     values = {
         name: snapshot.values.get(name, "")
-        for name in ("spiral_rating", "spiral_rated_on", "spiral_referrer_name")
+        for name in ("spiral_rating", "spiral_rated_on", NAME_FIELD)
     }
     return {**values, "score": snapshot.score}
 
@@ -329,12 +366,7 @@ def merge(
     mine = account.id
     ripples.contacts |= neighbours(connection, account, [old, new])
     ripples.history.add(new)
-    told = connection.execute(
-        sa.select(field_change).where(
-            field_change.c.account_id == mine, field_change.c.contact_id == old
-        )
-    ).all()
-    changes.add(connection, mine, [{**row._mapping, "contact_id": new} for row in told])
+    _merge_changes(connection, mine, old, new)
     deals = connection.execute(
         sa.select(contact_deal).where(
             contact_deal.c.account_id == mine, contact_deal.c.contact_id == old
@@ -355,6 +387,28 @@ def merge(
     )
     ripples.contacts.discard(old)
     ripples.history.discard(old)
+
+
+def _merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> None:
+    """Both histories become one. Where they tell of the same rating one after the other it was
+    said twice: an emptying in between keeps the two apart."""
+    told = connection.execute(
+        sa.select(field_change)
+        .where(field_change.c.account_id == mine, field_change.c.contact_id.in_((old, new)))
+        .order_by(field_change.c.at)
+    ).all()
+    rows = [{**row._mapping, "contact_id": new} for row in told if row.contact_id == old]
+    for name in ("spiral_rating", "score"):
+        said = [row for row in told if row.field == name]
+        rows += [
+            {**row._mapping, "contact_id": new, "at": row.at - 1, "value": ""}
+            for before, row in pairwise(said)
+            if row.value
+            and row.value == before.value
+            and row.contact_id != before.contact_id
+            and row.at - before.at > changes.SAME_WITHIN
+        ]
+    changes.add(connection, mine, rows)
 
 
 def _merge_referrals(connection: sa.Connection, mine: int, old: str, new: str) -> None:
@@ -471,6 +525,7 @@ def let_go(
         .values(
             **EMPTY_CARD,
             gone_at=sa.func.coalesce(contact.c.gone_at, now_ms),
+            outcome=None,
             decision=None,
             review_on=None,
             ask_owner=None,

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from plugin.errors import PayloadError
+from plugin.pipeline.absorb import NAME_FIELD
+from plugin.pipeline.erase import name_subject
 from plugin.pipeline.lanes import Lane
 from plugin.ports import Adapter, Event, EventKind, Parsed
+from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, changes, deliveries, hints, inbox
 from plugin.storage.accounts import Account, milliseconds
@@ -44,6 +47,14 @@ class _Notes:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(kw_only=True)
+class _Erased:
+    """What has to go from a delivery that came late."""
+
+    contact_ids: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+
+
 class Digest:
     """Works off new deliveries, in the one lane that all accounts share."""
 
@@ -58,6 +69,7 @@ class Digest:
         self._database = database
         self._vault = vault
         self._now_ms = now_ms
+        self._redacted = False
 
     def turn(self, lane: Lane) -> bool:
         """Digest what has come; False where there was nothing."""
@@ -69,6 +81,8 @@ class Digest:
         parsed = [(one, self._parse(one)) for one in found]
         with lane.write() as connection:
             self._note(connection, parsed, known)
+        if self._redacted and self._database.forget_freed_pages():
+            self._redacted = False
         return True
 
     def _parse(self, stored: StoredDelivery) -> Parsed | str:
@@ -93,13 +107,14 @@ class Digest:
         now = self._now_ms()
         notes: dict[int, _Notes] = defaultdict(_Notes)
         done: list[int] = []
+        buried = self._buried(connection, parsed, known)
         for stored, result in parsed:
             if isinstance(result, str):
                 deliveries.finish(
                     connection, [stored.id], DeliveryState.QUARANTINED, at=now, reason=result
                 )
                 continue
-            erased: dict[str, set[str]] = defaultdict(set)
+            erased: dict[str, _Erased] = defaultdict(_Erased)
             for event in result.events:
                 account = known.get((stored.crm, event.account_crm_id))
                 expected = event.account_crm_id if account and account.own_secrets else ""
@@ -107,8 +122,11 @@ class Digest:
                     inbox.count(
                         connection, "not_connected", f"{stored.crm}/{event.account_crm_id}", at=now
                     )
-                elif self._is_erased(connection, account, event):
-                    erased[account.crm_id].add(event.record_id)
+                elif (account.id, event.record_id) in buried and _is_of_contact(event):
+                    erased[account.crm_id].contact_ids.add(event.record_id)
+                elif any((account.id, one) in buried for one in _told_names(event)):
+                    erased[account.crm_id].words.add(event.change.value if event.change else "")
+                    notes[account.id].contacts.add(event.record_id)
                 elif not event.ours:
                     _collect(notes[account.id], account, event)
             self._redact(connection, stored, erased)
@@ -123,38 +141,61 @@ class Digest:
             _write(connection, account_id, noted, now)
         deliveries.finish(connection, done, DeliveryState.DONE, at=now)
 
-    def _is_erased(self, connection: sa.Connection, account: Account, event: Event) -> bool:
-        """A late delivery must not bring an erased person back."""
-        if event.kind not in (EventKind.CONTACT_CHANGED, EventKind.CONTACT_DELETED):
-            return False
-        hashes = self._vault.tombstones(account.crm_id, event.record_id)
-        return (
-            connection.scalar(
-                sa.select(sa.true()).where(
-                    sa.exists().where(
-                        tombstone.c.account_id == account.id, tombstone.c.hash.in_(hashes)
-                    )
-                )
-            )
-            is True
-        )
+    def _buried(
+        self,
+        connection: sa.Connection,
+        parsed: Iterable[tuple[StoredDelivery, Parsed | str]],
+        known: Mapping[tuple[str, str], Account],
+    ) -> set[tuple[int, str]]:
+        """(account, contact or told name) of those that were erased: a late delivery must not
+        bring them back."""
+        graves: dict[tuple[int, str], str] = {}
+        for stored, result in parsed:
+            for event in () if isinstance(result, str) else result.events:
+                account = known.get((stored.crm, event.account_crm_id))
+                if account is None:
+                    continue
+                for subject in (event.record_id, *_told_names(event)):
+                    for grave in self._vault.tombstones(account.crm_id, subject):
+                        graves[account.id, grave] = subject
+        hashes = sorted({grave for _, grave in graves})
+        found = set()
+        for start in range(0, len(hashes), 500):
+            for row in connection.execute(
+                sa.select(tombstone).where(tombstone.c.hash.in_(hashes[start : start + 500]))
+            ):
+                if lying := graves.get((row.account_id, row.hash)):
+                    found.add((row.account_id, lying))
+        return found
 
     def _redact(
-        self, connection: sa.Connection, stored: StoredDelivery, erased: Mapping[str, set[str]]
+        self, connection: sa.Connection, stored: StoredDelivery, erased: Mapping[str, _Erased]
     ) -> None:
         body: bytes = stored.body
-        for account_crm_id, contact_ids in erased.items():
+        for account_crm_id, what in erased.items():
             body = (
                 self._adapters[stored.crm].redact(
                     body,
                     account_crm_id=account_crm_id,
-                    contact_ids=frozenset(contact_ids),
-                    words=(),
+                    contact_ids=frozenset(what.contact_ids),
+                    words=sorted(what.words),
                 )
                 or body
             )
         if body != stored.body:
             deliveries.replace_bodies(connection, [(stored.id, body)])
+            self._redacted = True
+
+
+def _is_of_contact(event: Event) -> bool:
+    return event.kind in (EventKind.CONTACT_CHANGED, EventKind.CONTACT_DELETED)
+
+
+def _told_names(event: Event) -> list[str]:
+    """The names an event tells, as what their tombstones would be made for."""
+    if event.change is None or event.change.field != NAME_FIELD:
+        return []
+    return [name_subject(text_key(name)) for name in split_referrers(event.change.value)]
 
 
 def _collect(noted: _Notes, account: Account, event: Event) -> None:

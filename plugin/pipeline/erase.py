@@ -1,13 +1,15 @@
 """Erase: a privacy deletion takes every trace of a person with it.
 
-First the CRM (fields that name the person, our tasks about them), then our tables in one
-transaction, then the free pages of the database file. A crash in between only means that all
-of it is done again; a tombstone keeps late deliveries from bringing the person back.
+First a tombstone, which keeps late deliveries from bringing the person back; then what was
+delivered, the CRM (fields that name the person, our tasks about them), our tables in one
+transaction, and the free pages of the database file. A crash in between only means that all of
+it is done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,8 @@ import sqlalchemy as sa
 
 from plugin.pipeline import absorb
 from plugin.pipeline.lanes import Lane
-from plugin.ports import Adapter, FieldUpdate, Session, TaskUpdate
-from plugin.referral.matching import Person
+from plugin.ports import Adapter, ContactSnapshot, FieldUpdate, Session, TaskUpdate
+from plugin.referral.model import TaskKind
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import deliveries, hints
@@ -33,10 +35,21 @@ from plugin.storage.tables import (
     task,
     tombstone,
 )
-from plugin.storage.tasks import TaskState, marker
+from plugin.storage.tasks import LIVE, TaskState, key_in, marker
 from plugin.texts import erased_text
 
+log = logging.getLogger(__name__)
+
 NAMING_FIELDS = ("spiral_referrer", "spiral_referrer_name", "spiral_recommended_words")
+OPEN = (*LIVE, TaskState.WITHDRAWING)
+"""Not completed in the CRM, as far as we know."""
+SHORTEST_WORD = 5
+AGAIN = 60_000  # milliseconds until freed pages are tried again that somebody was reading
+
+
+def name_subject(key: str) -> str:
+    """What a tombstone of a told name is made for; ids of contacts are numbers."""
+    return f"name:{key}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +58,28 @@ class _Traces:
 
     ids: frozenset[str]
     """The contact and all ids merged into it."""
-    words: tuple[str, ...]
+    words: frozenset[str]
     """The person's name, addresses and the texts others used for them."""
     named_on: Mapping[str, Sequence[str]]
     """Contacts that named the person → the keys of the texts."""
     tasks: Sequence[Any]
     candidates: Sequence[Any]
     """Unresolved names where the person is one of several who may be meant."""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The words as they are compared."""
+        return frozenset(text_key(word) for word in self.words)
+
+    def is_own(self, row: Any) -> bool:
+        """Whether a task is about the person, and not about somebody else whom they sent."""
+        return bool({row.subject_id, row.target_id} & self.ids)
+
+    def is_named_by(self, cause: str) -> bool:
+        """Whether a task's cause tells of the person."""
+        referrers = {f"referrer={one}" for one in self.ids}
+        names = {f"name={key}" for key in self.keys}
+        return not (referrers | names).isdisjoint(cause.split(";"))
 
 
 class Eraser:
@@ -79,13 +107,23 @@ class Eraser:
     def work(self, hint: Hint) -> None:
         with self._database.read() as connection:
             traces = self._traces(connection, hint.record_id)
+        with self._lane.write() as connection:
+            self._bury(connection, traces)
+        naming = self._naming(traces)
+        quoted = {one.values.get(name, "") for one in naming for name in NAMING_FIELDS}
+        self._redact_deliveries(traces, {*traces.words, *quoted})
         if not self._account.observing:
-            self._erase_in_crm(traces)
-        self._redact_deliveries(traces)
+            self._erase_in_crm(traces, naming)
         with self._lane.write() as connection:
             self._erase_here(connection, traces)
-            hints.clear(connection, self._account.id, HintKind.ERASE, [hint])
-        self._database.forget_freed_pages()
+        forgotten = self._database.forget_freed_pages()
+        with self._lane.write() as connection:
+            mine = self._account.id
+            if forgotten:
+                hints.clear(connection, mine, HintKind.ERASE, [hint])
+            else:
+                due_at = self._now_ms() + AGAIN
+                hints.postpone(connection, mine, HintKind.ERASE, [hint], due_at=due_at)
 
     def _traces(self, connection: sa.Connection, contact_id: str) -> _Traces:
         mine = self._account.id
@@ -115,79 +153,107 @@ class Eraser:
         named_on: dict[str, list[str]] = {}
         for row in linked:
             named_on.setdefault(row.referred_id, []).append(row.text_key)
+        words = self._words(connection, ids, [row.text for row in linked])
         return _Traces(
             ids=ids,
-            words=self._words(connection, ids, [row.text for row in linked]),
+            words=words,
             named_on=named_on,
-            tasks=_tasks_about(connection, mine, ids),
+            tasks=_tasks_about(connection, mine, ids, {text_key(word) for word in words}),
             candidates=maybe,
         )
 
     def _words(
-        self, connection: sa.Connection, ids: frozenset[str], texts: Sequence[str]
-    ) -> tuple[str, ...]:
-        people: list[Person] = [
-            absorb.person_of(row)
-            for row in absorb.known_contacts(connection, self._account, ids).values()
-        ]
+        self, connection: sa.Connection, ids: frozenset[str], texts: Iterable[str]
+    ) -> frozenset[str]:
+        people = map(
+            absorb.person_of, absorb.known_contacts(connection, self._account, ids).values()
+        )
         told = [
             word
             for one in people
-            for word in (f"{one.first_name} {one.last_name}".strip(), one.email, *one.phones)
+            for word in (f"{one.first_name} {one.last_name}", one.email, *one.phones)
         ]
-        # Short words would black out half of other people's deliveries.
-        return tuple(sorted({word for word in (*told, *texts) if len(word.strip()) >= 5}))
+        return frozenset({word.strip() for word in (*told, *texts)} - {""})
+
+    def _naming(self, traces: _Traces) -> list[ContactSnapshot]:
+        """The contacts that named the person, as they are in the CRM now."""
+        ids = sorted(traces.named_on.keys() - traces.ids)
+        size = self._adapter.declaration.batch_size
+        return [
+            one
+            for start in range(0, len(ids), size)
+            for one in self._session.load(ids[start : start + size], history=False).contacts
+        ]
 
     # -------------------------------------------------------------------------- the CRM
 
-    def _erase_in_crm(self, traces: _Traces) -> None:
-        self._empty_fields(traces)
-        own = [row for row in traces.tasks if {row.subject_id, row.target_id} & traces.ids]
-        gone = [row.crm_id for row in own if row.crm_id and row.target_id in traces.ids]
+    def _erase_in_crm(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> None:
+        self._empty_fields(traces, naming)
+        crm_ids = self._crm_ids(traces.tasks)
         words = erased_text(self._account.language)
+        # Those that are deleted are emptied before: a CRM keeps what is deleted for a while.
         updates = [
             TaskUpdate(
-                crm_id=row.crm_id,
+                crm_id=crm_ids[row.key],
                 done=True,
                 subject=words.subject,
                 body=f"{words.body}\n\n{marker(row.kind, row.key)}",
             )
             for row in traces.tasks
-            if row.crm_id and row.crm_id not in gone
+            if row.key in crm_ids
+        ]
+        gone = [
+            crm_ids[row.key]
+            for row in traces.tasks
+            if row.key in crm_ids and (row.target_id in traces.ids or row.state in OPEN)
         ]
         self._lane.check()
-        if gone:
-            self._session.delete_tasks(gone)
         if updates:
             self._session.update_tasks(updates)
+        if gone:
+            self._session.delete_tasks(gone)
 
-    def _empty_fields(self, traces: _Traces) -> None:
-        ids = [one for one in sorted(traces.named_on) if one not in traces.ids]
+    def _crm_ids(self, rows: Sequence[Any]) -> dict[str, str]:
+        """Task key → id in the CRM; where its making had no answer it is looked for."""
+        known = {row.key: row.crm_id for row in rows if row.crm_id}
+        lost = {row.key: row.target_id for row in rows if not row.crm_id and row.sent_at}
+        if lost:
+            for one in self._session.find_tasks(sorted(set(lost.values()))):
+                if (key := key_in(one.body)) in lost:
+                    known[key] = one.crm_id
+        return known
+
+    def _empty_fields(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> None:
         updates = []
-        for start in range(0, len(ids), self._adapter.declaration.batch_size):
-            part = ids[start : start + self._adapter.declaration.batch_size]
-            for one in self._session.load(part, history=False).contacts:
-                keys = set(traces.named_on[one.card.crm_id])
-                told = one.values.get("spiral_referrer_name", "")
-                left = [name for name in split_referrers(told) if text_key(name) not in keys]
-                wanted = dict.fromkeys(NAMING_FIELDS, "")
-                wanted["spiral_referrer_name"] = "; ".join(left)
-                values = {
-                    key: value
-                    for key, value in wanted.items()
-                    if key in one.values and one.values[key] != value
-                }
-                if values:
-                    updates.append(FieldUpdate(contact_id=one.card.crm_id, values=values))
-        for start in range(0, len(updates), self._adapter.declaration.batch_size):
+        for one in naming:
+            keys = set(traces.named_on[one.card.crm_id])
+            told = one.values.get("spiral_referrer_name", "")
+            left = [name for name in split_referrers(told) if text_key(name) not in keys]
+            wanted = dict.fromkeys(NAMING_FIELDS, "")
+            wanted["spiral_referrer_name"] = "; ".join(left)
+            values = {
+                key: value
+                for key, value in wanted.items()
+                if key in one.values and one.values[key] != value
+            }
+            if values:
+                updates.append(FieldUpdate(contact_id=one.card.crm_id, values=values))
+        size = self._adapter.declaration.batch_size
+        for start in range(0, len(updates), size):
             self._lane.check()
-            self._session.write_fields(
-                updates[start : start + self._adapter.declaration.batch_size]
-            )
+            self._session.write_fields(updates[start : start + size])
 
     # ------------------------------------------------------------------------ our tables
 
-    def _redact_deliveries(self, traces: _Traces) -> None:
+    def _bury(self, connection: sa.Connection, traces: _Traces) -> None:
+        subjects = [*traces.ids, *map(name_subject, traces.keys)]
+        hashes = {self._vault.tombstone(self._account.crm_id, one) for one in subjects}
+        rows = [{"account_id": self._account.id, "hash": one} for one in sorted(hashes)]
+        upsert(connection, tombstone, rows)
+
+    def _redact_deliveries(self, traces: _Traces, words: Iterable[str]) -> None:
+        # Short words would black out half of other people's deliveries.
+        long = sorted({word for word in words if len(word) >= SHORTEST_WORD})
         bodies = []
         with self._database.read() as connection:
             for stored in deliveries.every(connection, self._account.crm):
@@ -195,7 +261,7 @@ class Eraser:
                     stored.body,
                     account_crm_id=self._account.crm_id,
                     contact_ids=traces.ids,
-                    words=traces.words,
+                    words=long,
                 )
                 if body is not None:
                     bodies.append((stored.id, body))
@@ -218,6 +284,7 @@ class Eraser:
             )
         ).all()
         touched = {row.referrer_id for row in dropped if row.referrer_id} | set(traces.named_on)
+        touched |= {row.subject_id for row in traces.tasks}
         if dropped:
             absorb.drop_referrals(connection, [row.id for row in dropped])
         for row in traces.candidates:
@@ -233,14 +300,6 @@ class Eraser:
             absorb.forget_contact(connection, self._account, one)
         connection.execute(
             sa.delete(alias).where(alias.c.account_id == mine, alias.c.new_id.in_(ids))
-        )
-        upsert(
-            connection,
-            tombstone,
-            [
-                {"account_id": mine, "hash": self._vault.tombstone(self._account.crm_id, one)}
-                for one in ids
-            ],
         )
         known = absorb.known_contacts(connection, self._account, touched - traces.ids)
         # Their last explanations may name the person; they are made anew right away.
@@ -288,32 +347,45 @@ class Eraser:
         )
 
     def _forget_tasks(self, connection: sa.Connection, traces: _Traces) -> None:
-        own = [r.id for r in traces.tasks if {r.subject_id, r.target_id} & traces.ids]
-        others = [r.id for r in traces.tasks if r.id not in own]
-        connection.execute(sa.delete(task).where(task.c.id.in_(own)))
-        connection.execute(
-            sa.update(task)
-            .where(task.c.id.in_(others))
-            .values(state=TaskState.DELETED, mentions=[], subject=None, body=None)
-        )
+        """Open tasks go and are made anew where there is still a reason; of those done only
+        that they were is kept."""
+        for row in traces.tasks:
+            this = task.c.id == row.id
+            if traces.is_own(row) or row.state in OPEN:
+                connection.execute(sa.delete(task).where(this))
+                continue
+            left = [one for one in row.also_on if one not in traces.ids]
+            cause = f"erased={row.key}" if traces.is_named_by(row.cause) else row.cause
+            connection.execute(
+                sa.update(task)
+                .where(this)
+                .values(cause=cause, also_on=left, mentions=[], subject=None, body=None)
+            )
 
 
-def _tasks_about(connection: sa.Connection, mine: int, ids: frozenset[str]) -> Sequence[Any]:
+def _tasks_about(
+    connection: sa.Connection, mine: int, ids: frozenset[str], keys: Iterable[str]
+) -> Sequence[Any]:
     wanted = sorted(ids)
     mentioned = [
         sa.cast(column, sa.Text).contains(f'"{one}"', autoescape=True)
         for one in wanted
         for column in (task.c.mentions, task.c.also_on)
     ]
-    caused = [task.c.cause.contains(f"referrer={one}", autoescape=True) for one in wanted]
+    # A cause is made of tokens that end with ";" or with the cause.
+    caused = [(task.c.cause + ";").contains(f"referrer={one};", autoescape=True) for one in wanted]
+    asked = [task.c.cause.startswith(f"name={key};", autoescape=True) for key in sorted(set(keys))]
     return connection.execute(
-        sa.select(task).where(
+        sa.select(task)
+        .where(
             task.c.account_id == mine,
             sa.or_(
                 task.c.subject_id.in_(wanted),
                 task.c.target_id.in_(wanted),
                 *mentioned,
                 *caused,
+                sa.and_(task.c.kind == TaskKind.RESOLVE_REFERRER, sa.or_(sa.false(), *asked)),
             ),
         )
+        .order_by(task.c.id)
     ).all()

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.pipeline.absorb import Ripples, drop_referrals, person_of
+from plugin.pipeline.absorb import NAME_FIELD, PERSON, Ripples, drop_referrals, person_of
 from plugin.ports import ContactSnapshot
 from plugin.referral.circles import Edge, refused
 from plugin.referral.matching import Match, Person, keys_of_told, match
@@ -31,7 +31,6 @@ from plugin.storage.tables import (
     user,
 )
 
-NAME_FIELD = "spiral_referrer_name"
 MAX_NAMES = 10
 KEY_LENGTH = 240
 WAITING = (MatchOutcome.AMBIGUOUS, MatchOutcome.NONE)
@@ -77,7 +76,7 @@ def update_referrals(
     touched = _withdraw(
         connection, [row for k, row in existing.items() if k not in wanted], ripples
     )
-    _reorder(connection, existing, wanted, ripples)
+    touched |= _correct(connection, existing, wanted, ripples)
     unlinked = [
         one
         for key, one in wanted.items()
@@ -123,23 +122,32 @@ def _withdraw(connection: sa.Connection, rows: Sequence[sa.Row[Any]], ripples: R
     return {row.referred_id for row in rows if row.referrer_id}
 
 
-def _reorder(
+def _correct(
     connection: sa.Connection,
     existing: Mapping[tuple[str, str], sa.Row[Any]],
     wanted: Mapping[tuple[str, str], _Told],
     ripples: Ripples,
-) -> None:
+) -> set[str]:
+    """Place and spelling follow the text, and what is told late may show that it was said
+    earlier; returns whose links that may change."""
+    earlier: set[str] = set()
     for key, row in existing.items():
         one = wanted.get(key)
-        if one is None or (row.position, row.text) == (one.position, one.text):
+        if one is None:
+            continue
+        said_at = min(row.said_at, milliseconds(one.said_at))
+        if (row.position, row.text, row.said_at) == (one.position, one.text, said_at):
             continue
         connection.execute(
             sa.update(referral)
             .where(referral.c.id == row.id)
-            .values(position=one.position, text=one.text)
+            .values(position=one.position, text=one.text, said_at=said_at)
         )
+        if said_at < row.said_at:
+            earlier.add(row.referred_id)
         if row.referrer_id and not row.referrer_is_user:
             ripples.contacts.add(row.referrer_id)
+    return earlier
 
 
 # -------------------------------------------------------------------------- matching
@@ -196,7 +204,7 @@ def _users(connection: sa.Connection, account: Account) -> list[Person]:
 
 def _people(connection: sa.Connection, account: Account, keys: Iterable[str]) -> list[Person]:
     rows = connection.execute(
-        sa.select(contact)
+        sa.select(*PERSON)
         .where(
             contact.c.account_id == account.id,
             contact.c.gone_at.is_(None),

@@ -8,22 +8,25 @@ stays *doubtful* until nothing of it shows up twice any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import sqlalchemy as sa
 
 from plugin.errors import CrmError, CrmUnavailable
+from plugin.manifest import LANGUAGES
 from plugin.pipeline.lanes import Lane
 from plugin.ports import CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
-from plugin.storage import tasks
+from plugin.storage import hints, tasks
 from plugin.storage.accounts import Account
 from plugin.storage.database import Database
+from plugin.storage.hints import HintKind
 from plugin.storage.tables import task as table
 from plugin.storage.tasks import PENDING, TaskState, key_in, marker
 from plugin.texts import withdrawal_note
+from plugin.texts.tasks import WITHDRAWALS
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +156,8 @@ class Outbox:
             for row in rows:
                 if same := found.get(row.key):
                     _now_open(connection, row.id, same[0].crm_id, doubtful=True)
+            done = [row for row in rows if any(one.done for one in found.get(row.key, ()))]
+            self._look_again(connection, done)
         self._remove_doubles(rows, found)
         return [row for row in rows if row.key not in found]
 
@@ -170,13 +175,15 @@ class Outbox:
 
     def check_doubtful(self, subject_ids: Sequence[str] | None = None) -> None:
         """Look whether a task that once had no answer now exists twice, and remove the double."""
-        chosen = [table.c.account_id == self._account.id, table.c.doubtful.is_(True)]
+        chosen = [
+            table.c.account_id == self._account.id,
+            table.c.doubtful.is_(True),
+            table.c.state.not_in((TaskState.INTENDED, TaskState.SENDING)),
+        ]
         if subject_ids is not None:
             chosen.append(table.c.subject_id.in_(subject_ids))
         with self._database.read() as connection:
-            rows = connection.execute(
-                sa.select(table).where(*chosen, table.c.crm_id.is_not(None))
-            ).all()
+            rows = connection.execute(sa.select(table).where(*chosen)).all()
         if not rows:
             return
         self._remove_doubles(rows, self._found(rows))
@@ -188,18 +195,18 @@ class Outbox:
     def _remove_doubles(
         self, rows: Sequence[sa.Row[Any]], found: Mapping[str, Sequence[CrmTask]]
     ) -> None:
-        """Keep the one that we know, or a person worked on, or the oldest."""
         extra = []
         for row in rows:
             same = found.get(row.key, ())
-            if len(same) < 2:
+            keep = _kept(row, same)
+            extra += [one.crm_id for one in same if one is not keep]
+            if keep is None or keep.crm_id == row.crm_id:
                 continue
-            keep = next((one for one in same if one.done), None) or next(
-                (one for one in same if one.crm_id == row.crm_id), same[0]
-            )
-            extra += [one.crm_id for one in same if one.crm_id != keep.crm_id]
+            values = {"crm_id": keep.crm_id}
+            if row.state == TaskState.WITHDRAWN and not keep.done:
+                values["state"] = TaskState.WITHDRAWING  # only now can it be closed
             with self._lane.write() as connection:
-                tasks.save(connection, [row.id], crm_id=keep.crm_id)
+                tasks.save(connection, [row.id], **values)
         if extra:
             log.warning("removing %s tasks that were made twice", len(extra))
             self._lane.check()
@@ -208,42 +215,24 @@ class Outbox:
     # ------------------------------------------------------------ withdrawing, reopening
 
     def _withdraw(self, rows: Sequence[sa.Row[Any]]) -> None:
-        rows = [*self._known(rows)]
+        rows = self._known(rows)
         present = self._session.read_tasks([row.crm_id for row in rows])
-        note = {row.id: withdrawal_note(row.reason, self._account.language) for row in rows}
-        updates, done, gone = [], [], []
+        updates = []
+        gone = [row for row in rows if row.crm_id not in present]
+        done = []
         for row in rows:
             now = present.get(row.crm_id)
             if now is None:
-                gone.append(row.id)
-            elif now.done and note[row.id] not in now.body:
-                done.append((row.id, self._day(now)))  # a person was quicker
-            elif not now.done:
-                updates.append(
-                    TaskUpdate(crm_id=row.crm_id, done=True, body=_noted(now.body, note[row.id]))
-                )
-        failed: dict[str, Failure] = {}
-        if updates:
-            self._lane.check()
-            failed = {one.item: one for one in self._session.update_tasks(updates)}
-            gone += [row.id for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
-        refused = {
-            row.id: failed[row.crm_id].reason
-            for row in rows
-            if row.crm_id in failed and not failed[row.crm_id].gone
-        }
-        over = {*gone, *refused, *(task_id for task_id, _ in done)}
-        with self._lane.write() as connection:
-            for task_id, why in refused.items():
-                tasks.save(connection, [task_id], state=TaskState.REFUSED, reason=why[:500])
-            tasks.save(connection, gone, state=TaskState.DELETED)
-            tasks.save(
-                connection,
-                [row.id for row in rows if row.id not in over],
-                state=TaskState.WITHDRAWN,
-            )
-            for task_id, day in done:
-                tasks.save(connection, [task_id], state=TaskState.DONE, done_on=day)
+                continue
+            note = withdrawal_note(row.reason, self._account.language)
+            if not now.done:
+                body = _noted(now.body, note)
+                updates.append(TaskUpdate(crm_id=row.crm_id, done=True, body=body))
+            elif not _taken_back(now.body):
+                done.append((row, now))  # a person was quicker
+        failed = self._update(updates)
+        gone += [row for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
+        self._now_in(TaskState.WITHDRAWN, rows, gone=gone, done=done)
 
     def _known(self, rows: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
         """Those the CRM has; one whose making had no answer is looked for first."""
@@ -256,27 +245,63 @@ class Outbox:
                 if same := found.get(row.key):
                     tasks.save(connection, [row.id], crm_id=same[0].crm_id, doubtful=True)
                 else:
-                    tasks.save(connection, [row.id], state=TaskState.WITHDRAWN)
+                    tasks.save(connection, [row.id], state=TaskState.WITHDRAWN, doubtful=True)
         return [row for row in rows if row.crm_id is not None]
 
     def _reopen(self, rows: Sequence[sa.Row[Any]]) -> None:
-        updates = [
-            TaskUpdate(crm_id=row.crm_id, done=False, due_at=self._due_at(row.due_on))
-            for row in rows
-        ]
-        self._lane.check()
-        failed = {one.item: one for one in self._session.update_tasks(updates)}
+        present = self._session.read_tasks([row.crm_id for row in rows])
+        updates = []
+        gone = [row for row in rows if row.crm_id not in present]
+        done = []
+        for row in rows:
+            now = present.get(row.crm_id)
+            if now is None:
+                continue
+            if now.done and not _taken_back(now.body):
+                done.append((row, now))  # a person has done it meanwhile
+                continue
+            body, due_at = _without_note(now.body), self._due_at(row.due_on)
+            updates.append(TaskUpdate(crm_id=row.crm_id, done=False, body=body, due_at=due_at))
+        failed = self._update(updates)
+        gone += [row for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
+        refused = [(row, failed[row.crm_id]) for row in rows if row.crm_id in failed]
+        self._now_in(TaskState.OPEN, rows, gone=gone, done=done)
         with self._lane.write() as connection:
-            for row in rows:
-                failure = failed.get(row.crm_id)
-                if failure is None:
-                    tasks.save(connection, [row.id], state=TaskState.OPEN)
-                elif failure.gone:
-                    tasks.save(connection, [row.id], state=TaskState.DELETED)
-                else:
+            for row, failure in refused:
+                if not failure.gone:
                     tasks.save(
                         connection, [row.id], state=TaskState.REFUSED, reason=failure.reason[:500]
                     )
+
+    def _update(self, updates: Sequence[TaskUpdate]) -> dict[str, Failure]:
+        """Change tasks; what failed, by id."""
+        if not updates:
+            return {}
+        self._lane.check()
+        return {failure.item: failure for failure in self._session.update_tasks(updates)}
+
+    def _now_in(
+        self,
+        state: TaskState,
+        rows: Sequence[sa.Row[Any]],
+        *,
+        gone: Sequence[sa.Row[Any]],
+        done: Sequence[tuple[sa.Row[Any], CrmTask]],
+    ) -> None:
+        """Store what came of these: all are in ``state`` now, but for those gone or done."""
+        with self._lane.write() as connection:
+            tasks.save(connection, [row.id for row in rows], state=state)
+            tasks.save(connection, [row.id for row in gone], state=TaskState.DELETED)
+            for row, now in done:
+                day = self._day(now)
+                tasks.save(connection, [row.id], state=TaskState.DONE, done_on=day, reason=None)
+            self._look_again(connection, [row for row, _ in done])
+
+    def _look_again(self, connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> None:
+        """What a person did may change the decisions about these contacts."""
+        subjects = {row.subject_id for row in rows}
+        mine = self._account.id
+        hints.mark(connection, mine, HintKind.CONTACT, subjects, due_at=self._now_ms())
 
     # --------------------------------------------------------------------- reading back
 
@@ -315,7 +340,34 @@ def _now_open(
     tasks.save(connection, [task_id], state=TaskState.OPEN, **values)
 
 
+def _kept(row: sa.Row[Any], same: Sequence[CrmTask]) -> CrmTask | None:
+    """Of the tasks with one marker, the oldest first, the one that stays: one that is done, else
+    the one we know, else the oldest; none where a person had completed or deleted the task."""
+    done = next((one for one in same if one.done), None)
+    if done or not same or row.state in (TaskState.DONE, TaskState.DELETED):
+        return done
+    return next((one for one in same if one.crm_id == row.crm_id), same[0])
+
+
 def _noted(body: str, note: str) -> str:
     """The note above the marker line, below whatever people wrote."""
     kept, found, rest = body.rpartition("[spiral:")
     return f"{kept.rstrip()}\n\n{note}\n\n{found}{rest}" if found else f"{body}\n\n{note}"
+
+
+def _notes() -> Iterator[str]:
+    """Whatever the plugin may have written when it took a task back."""
+    for text in WITHDRAWALS.values():
+        yield from (text[language] for language in LANGUAGES)
+
+
+def _taken_back(body: str) -> bool:
+    """Whether a completed task was completed by us."""
+    return any(note in body for note in _notes())
+
+
+def _without_note(body: str) -> str:
+    """The text as it was before the task was taken back."""
+    for note in _notes():
+        body = body.replace(f"\n\n{note}", "").replace(note, "")
+    return body

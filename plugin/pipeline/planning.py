@@ -24,6 +24,9 @@ from plugin.storage.tables import contact
 from plugin.storage.tables import task as table
 from plugin.storage.tasks import LIVE, TaskState
 
+BACK_AGAIN = (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED)
+"""States of an ask in which its reason may bring it back."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Candidate:
@@ -80,7 +83,7 @@ def _candidate(row: Any, asks: Sequence[Any]) -> _Candidate | None:
     if any(ASK_KINDS.index(TaskKind(one.kind)) >= rank for one in open_now):
         return None
     same = next((one for one in asks if (one.kind, one.cause) == (intent.kind, intent.cause)), None)
-    if same is not None and same.state not in (TaskState.WITHDRAWN, TaskState.REFUSED):
+    if same is not None and same.state not in BACK_AGAIN:
         return None
     influence, stage, since, contact_id = row.ask["order"]
     return _Candidate(

@@ -107,10 +107,10 @@ class Reconciler:
         history = self._keeps_history and self._needs_history(batch)
         loaded = self._session.load(ids, history=history)
         ripples = Ripples()
-        waiting = self._absorb(batch, loaded, with_history=history, ripples=ripples)
-        found = [one.card.crm_id for one in loaded.contacts]
-        self._read_back(found)
-        decided = self._decide(loaded.contacts, ripples)
+        waiting, unsure = self._absorb(batch, loaded, with_history=history, ripples=ripples)
+        self._read_back([one.card.crm_id for one in loaded.contacts])
+        sure = [one for one in loaded.contacts if one.card.crm_id not in unsure]
+        decided = self._decide(sure, ripples)
         refused = {} if self._account.observing else self._write_fields(decided)
         with self._lane.write() as connection:
             done = [
@@ -147,8 +147,9 @@ class Reconciler:
 
     def _absorb(
         self, batch: Sequence[Hint], loaded: Loaded, *, with_history: bool, ripples: Ripples
-    ) -> set[str]:
-        """Take in what was loaded; returns the missing ones that get a grace."""
+    ) -> tuple[set[str], set[str]]:
+        """Take in what was loaded; returns the missing ones that get a grace, and those whose
+        history has to be read before anything can be decided about them."""
         account, now = self._account, self._now_ms()
         with self._lane.write() as connection:
             for old, new in absorb.pending_merges(connection, account, loaded.contacts).items():
@@ -164,12 +165,12 @@ class Reconciler:
                 now_ms=now,
                 ripples=ripples,
             )
-            update_referrals(
-                connection, account, loaded.contacts, now=self._utc_now(), ripples=ripples
-            )
+            unsure = set(ripples.history) if self._keeps_history and not with_history else set()
+            sure = [one for one in loaded.contacts if one.card.crm_id not in unsure]
+            update_referrals(connection, account, sure, now=self._utc_now(), ripples=ripples)
             waiting = self._let_go(connection, batch, loaded, ripples)
             self._spread(connection, ripples)
-        return waiting
+        return waiting, unsure
 
     def _let_go(
         self, connection: sa.Connection, batch: Sequence[Hint], loaded: Loaded, ripples: Ripples
@@ -208,11 +209,10 @@ class Reconciler:
 
     def _read_back(self, ids: Sequence[str]) -> None:
         """What became of the open tasks of these contacts."""
+        self._outbox.check_doubtful(ids)
         with self._database.read() as connection:
             mine = tasks.of_subjects(connection, self._account.id, ids)
         self._outbox.read_back([row for row in mine if row.state == TaskState.OPEN])
-        if any(row.doubtful for row in mine):
-            self._outbox.check_doubtful(ids)
 
     # ---------------------------------------------------------------------- deciding
 

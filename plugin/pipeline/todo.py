@@ -141,5 +141,10 @@ def withdraw(connection: sa.Connection, row: sa.Row[Any], *, reason: str) -> Non
 
 def reopen(connection: sa.Connection, row: sa.Row[Any], *, due_on: date) -> None:
     """The reason came back: the same task again, never a second one."""
-    state = TaskState.REOPENING if row.crm_id else TaskState.INTENDED
+    if row.crm_id:
+        state = TaskState.REOPENING
+    elif row.sent_at is not None and row.state != TaskState.REFUSED:
+        state = TaskState.SENDING  # it may exist all the same: it is looked for first
+    else:
+        state = TaskState.INTENDED
     tasks.save(connection, [row.id], state=state, reason=None, due_on=due_on)

@@ -143,6 +143,7 @@ class Upkeep:
 
     def read_tasks(self, outbox: Outbox) -> int:
         """What became of all our open tasks; returns for how many contacts something did."""
+        outbox.check_doubtful()
         changed: set[str] = set()
         after = 0
         while True:
@@ -154,7 +155,6 @@ class Upkeep:
                 break
             after = rows[-1].id
             changed |= outbox.read_back(rows)
-        outbox.check_doubtful()
         with self._lane.write() as connection:
             hints.mark(
                 connection, self._account.id, HintKind.CONTACT, changed, due_at=self._now_ms()

@@ -54,6 +54,10 @@ _TYPO_IN_GIVEN_NAME = -0.10
 _PART_OF_COMPANY = 0.15
 _NAME_CONTRADICTS = 0.30
 _SIMILAR = 85.0
+# Below these lengths no two words are similar: one letter more or less is too much for a word of
+# two letters, another one or two swapped for a word of six.
+_ONE_LETTER = 3
+_OTHER_LETTER = 7
 _SAME_COMPANY = 88.0
 
 _NO_COMPANY = word_set(
@@ -128,20 +132,20 @@ class Match:
 
 
 def keys_of_person(person: Person) -> frozenset[str]:
-    """Index keys of a person: few (about 6), for a table to search before scoring.
+    """Index keys of a person: few (about 8), for a table to search before scoring.
 
     Recall is complete: whoever has a score above 0 for a text shares a key with it. By the id,
-    e-mail or phone (``i:``, ``e:``, ``p:`` last 7 digits); by a surname, one word of it or its
-    sound (``n:``, Kölner Phonetik); by a surname with one typo (``l:``/``r:``: its length with
-    its left and with its right half, one of which a single typo leaves whole).
+    e-mail or phone (``i:``, ``e:``, ``p:`` last 7 digits); by a surname or one word of it
+    (``w:``) or its sound (``n:``, Kölner Phonetik); by a surname with one typo (``x:``, ``y:``,
+    ``z:``: its length with two of its three parts, of which a single typo leaves two whole).
     """
     keys = set() if person.is_user else {f"i:{person.crm_id}"}
     if person.address:
         keys.add(f"e:{person.address}")
     keys.update(_phone_key(number) for number in person.numbers)
-    for spelling in _spellings(person.readings):
-        keys.update(_halves(spelling, len(spelling)))
-    keys.update(_sounds(person.readings))
+    keys.update(_names(person.readings))
+    for surname in _surnames(person.readings):
+        keys.update(_parts(surname, len(surname)))
     return frozenset(keys)
 
 
@@ -152,9 +156,9 @@ def keys_of_told(told: ToldName) -> frozenset[str]:
         keys.add(f"e:{told.email}")
     if told.phone:
         keys.add(_phone_key(told.phone))
-    for spelling in _spellings(told.readings):
-        keys.update(_halves_with_a_typo(spelling))
-    keys.update(_sounds(told.readings))
+    keys.update(_names(told.readings))
+    for surname in _surnames(told.readings):
+        keys.update(_parts_with_a_typo(surname))
     return frozenset(keys)
 
 
@@ -162,34 +166,42 @@ def _phone_key(number: str) -> str:
     return f"p:{number[-7:]}"
 
 
-def _spellings(readings: Iterable[Reading]) -> frozenset[str]:
-    """The words of the surnames, and the surnames in one piece."""
-    return frozenset().union(*(reading.words | reading.joined for reading in readings))
+def _names(readings: Iterable[Reading]) -> Iterator[str]:
+    """The words of the surnames, the surnames in one piece, and their sound."""
+    for reading in readings:
+        yield from (f"w:{spelling}" for spelling in reading.words | reading.joined)
+        if reading.code:
+            yield f"n:{reading.code}"
 
 
-def _sounds(readings: Iterable[Reading]) -> frozenset[str]:
-    return frozenset(f"n:{reading.code}" for reading in readings if reading.code)
+def _surnames(readings: Iterable[Reading]) -> frozenset[str]:
+    """What ``_one_typo`` compares, where it is long enough to be similar to anything else."""
+    return frozenset(
+        reading.full_surname for reading in readings if len(reading.full_surname) >= _ONE_LETTER
+    )
 
 
-def _halves(word: str, length: int) -> Iterator[str]:
-    """The halves a word of this length has if it begins, or ends, like ``word``."""
-    left = length // 2
-    right = length - left
-    if left:
-        yield f"l:{length}:{word[:left]}"
-    if right <= len(word):
-        yield f"r:{length}:{word[-right:]}"
+def _parts(word: str, length: int) -> Iterator[str]:
+    """The keys of a word of this length that begins and ends like ``word``: of its three parts
+    each key leaves one out."""
+    outer = (length + 1) // 3
+    begin, end = word[:outer], word[-outer:]
+    yield f"x:{length}:{word[: length - outer]}"
+    yield f"y:{length}:{word[-(length - outer) :]}"
+    yield f"z:{length}:{begin}:{end}"
 
 
-def _halves_with_a_typo(word: str) -> Iterator[str]:
+def _parts_with_a_typo(word: str) -> Iterator[str]:
     size = len(word)
-    for length in (size - 1, size, size + 1):
-        if length == size or min(length, size) >= 3:  # shorter words are not similar, but others
-            yield from _halves(word, length)
-    middle = size // 2
-    if middle:  # two letters swapped across the middle leave no half whole
-        swapped = word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
-        yield from _halves(swapped, size)
+    for length in (size - 1, size + 1):
+        if length >= _ONE_LETTER:
+            yield from _parts(word, length)
+    if size >= _OTHER_LETTER:
+        yield from _parts(word, size)
+        outer = (size + 1) // 3
+        for place in (outer, size - outer):  # two letters swapped across the border of two parts
+            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+            yield next(_parts(swapped, size))
 
 
 # --------------------------------------------------------------------------- scoring

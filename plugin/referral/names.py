@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 LONGEST = 200
 """Characters of a text that are read; what follows is no name any more."""
@@ -446,6 +446,7 @@ def name_words(text: str) -> tuple[str, ...]:
     return _apart(_without_titles(_tokens(plain)))
 
 
+@lru_cache(maxsize=8192)  # frequent names are candidates again and again
 def reading_of(first_name: str, last_name: str) -> Reading:
     """How a name is read whose parts are known."""
     return _reading(given=_core(name_words(first_name)), surname=name_words(last_name))

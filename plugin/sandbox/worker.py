@@ -1,12 +1,10 @@
 """``python -m plugin.sandbox.worker``: the worker, in a story that passes faster than time.
 
-It is the production worker with one thing exchanged: what the referral model calls today is read
-from the sandbox's clock, so two years can pass in a minute. All that is machinery, such as leases,
-retries, back-off and the tolerance of signatures, goes on in real time. For the same reason what
-the worker does once an hour happens once an hour of real time.
-
-Nor does it keep to a share of the CRM's call limit: the sandbox lets everybody call as often as
-they like, and a story of two years holds more calls than a minute at HubSpot would.
+It is the production worker with two things exchanged. What the referral model calls today is read
+from the sandbox's clock, so two years can pass in a minute; all that is machinery, such as leases,
+retries, back-off, the hourly upkeep and the tolerance of signatures, goes on in real time. And it
+does not keep to a share of the CRM's call limit: two years hold more calls than HubSpot would take
+within a minute, while the sandbox counts them and lets them pass.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -26,7 +23,7 @@ from plugin import clock
 from plugin.app import open_parts, start_logging
 from plugin.errors import ConfigurationError
 from plugin.pipeline.worker import Worker
-from plugin.ports import AccountLink, Adapter, Declaration, Delivery, Parsed, Session
+from plugin.ports import AccountLink, Adapter, Session
 from plugin.registry import adapters
 from plugin.settings import LOOPBACK, load_settings
 
@@ -34,7 +31,7 @@ FRESH = 0.02
 """Seconds for which a reading of the clock is good."""
 TIMEOUT = 5.0
 UNHURRIED = 1_000.0
-"""So many times the CRM's call limit may be used."""
+"""How many times the CRM's call limit may be used."""
 
 
 class StoryClock:
@@ -54,6 +51,7 @@ class StoryClock:
         self._now = clock.utc_now()
 
     def utc_now(self) -> datetime:
+        """The sandbox's time, at most ``FRESH`` seconds old."""
         with self._lock:
             if time.monotonic() - self._read_at > FRESH:
                 answer = self._http.get(self._url, timeout=TIMEOUT)
@@ -63,35 +61,45 @@ class StoryClock:
             return self._now
 
 
-@dataclass(frozen=True)
 class Unhurried:
     """An adapter whose sessions know no call limit; all else is the adapter's own."""
 
-    adapter: Adapter
-    declaration: Declaration = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "declaration", self.adapter.declaration)
+    def __init__(self, adapter: Adapter) -> None:
+        self._connect = adapter.connect
+        self.declaration = adapter.declaration
+        self.verify = adapter.verify
+        self.parse = adapter.parse
+        self.redact = adapter.redact
+        self.project_files = adapter.project_files
 
     def connect(self, link: AccountLink) -> Session:
-        return self.adapter.connect(replace(link, rate_share=UNHURRIED))
+        return self._connect(replace(link, rate_share=UNHURRIED))
 
-    def verify(self, delivery: Delivery, *, secrets: Sequence[str], now: datetime) -> None:
-        self.adapter.verify(delivery, secrets=secrets, now=now)
 
-    def parse(self, body: bytes) -> Parsed:
-        return self.adapter.parse(body)
+@click.command()
+@click.option("--clock", "clock_url", required=True, help="The sandbox's /sandbox/clock.")
+def main(clock_url: str) -> None:
+    """Work until interrupted, living in the sandbox's time."""
+    story = StoryClock(clock_url)
+    settings = load_settings()
+    start_logging(settings.log_level)
+    parts = open_parts(settings)
+    working = Worker(
+        settings,
+        {name: Unhurried(adapter) for name, adapter in adapters().items()},
+        parts.database,
+        parts.vault,
+        now_ms=clock.now_ms,
+        utc_now=story.utc_now,
+    )
 
-    def redact(
-        self, body: bytes, *, account_crm_id: str, contact_ids: frozenset[str], words: Sequence[str]
-    ) -> bytes | None:
-        return self.adapter.redact(
-            body, account_crm_id=account_crm_id, contact_ids=contact_ids, words=words
-        )
+    def stop(_signal: int, _frame: object) -> None:
+        working.stop()
 
-    def project_files(
-        self, *, public_url: str, rating_properties: Sequence[str]
-    ) -> Mapping[str, str]:
-        return self.adapter.project_files(
-            public_url=public_url, rating_properties=rating_properties
-        )
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    working.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 
 from plugin.referral.model import FieldChange
-from plugin.storage.accounts import instant
+from plugin.storage.accounts import instant, milliseconds
 from plugin.storage.database import Row, upsert
 from plugin.storage.tables import field_change as table
 
@@ -42,6 +42,23 @@ def add(connection: sa.Connection, account_id: int, rows: Iterable[Row]) -> None
             times.append(row["at"])
             fresh.append({**row, "account_id": account_id})
     upsert(connection, table, fresh)
+
+
+def replace(
+    connection: sa.Connection, account_id: int, contact_id: str, one: FieldChange, value: str
+) -> None:
+    """Put another value in the place of one."""
+    this = {"contact_id": contact_id, "field": one.field, "at": milliseconds(one.at)}
+    connection.execute(
+        sa.delete(table).where(
+            table.c.account_id == account_id,
+            table.c.contact_id == contact_id,
+            table.c.field == one.field,
+            table.c.at == this["at"],
+            table.c.value == one.value,
+        )
+    )
+    upsert(connection, table, [{**this, "account_id": account_id, "value": value}])
 
 
 def of(

@@ -155,16 +155,18 @@ class Database:
             )
         self.upgrade()
 
-    def forget_freed_pages(self) -> None:
-        """After an erasure: nothing of the erased rows stays in free pages or in the log."""
+    def forget_freed_pages(self) -> bool:
+        """After an erasure: nothing of the erased rows stays in free pages or in the log. False
+        where somebody was reading for too long, and it has to be tried again."""
         if not self.is_sqlite or not self._lock_path:
-            return
+            return True
         with self._lock, self._lock_path.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with self.engine.connect().execution_options(
                 isolation_level="AUTOCOMMIT"
             ) as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        return not busy
 
 
 def upsert(

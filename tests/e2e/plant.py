@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from plugin.registry import adapters
 from plugin.sandbox.portal import CONTACTS, TASKS, Portal
 from plugin.sandbox.records import Fault, Record, Sandbox
 from plugin.sandbox.server import serving
-from plugin.sandbox.webhooks import Outbox
+from plugin.sandbox.webhooks import Outbox, sign
 from plugin.settings import Settings, load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
@@ -122,6 +123,27 @@ class Plant:
         answer = requests.post(f"{self.crm_url}/sandbox/{path}", json=body or {}, timeout=10)
         assert answer.ok, answer.text
         return answer.json()
+
+    def unheard(self, *, on: bool = True) -> None:
+        """From now on webhooks are lost; or no longer."""
+        self.steer("webhooks/lose", {"events": 1_000_000 if on else 0})
+
+    def tell(self, *events: Mapping[str, Any]) -> None:
+        """Deliver events that the sandbox itself does not send."""
+        common = {
+            "portalId": self.crm.portal.portal_id,
+            "appId": self.crm.portal.app_id,
+            "occurredAt": int(self.present().timestamp() * 1000),
+        }
+        assert self.post(json.dumps([{**common, **one} for one in events]).encode()) == 204
+
+    def post(self, body: bytes, path: str = "/webhooks/hubspot", secret: str = "") -> int:
+        """A signed delivery; returns the status of the answer."""
+        url = self.environ["PUBLIC_URL"] + path
+        at = str(int(time.time() * 1000))
+        signature = sign(secret or self.crm.portal.secret, "POST", url, body, at)
+        headers = {"X-HubSpot-Request-Timestamp": at, "X-HubSpot-Signature-v3": signature}
+        return requests.post(url, data=body, headers=headers, timeout=10).status_code
 
     def fault(self, **fault: Any) -> None:
         with self.crm.lock:
@@ -299,7 +321,7 @@ class Plant:
 @contextmanager
 def running(folder: Path, portal: Portal | None = None, **environ: str) -> Iterator[Plant]:
     """An installation with a fresh database; nothing is connected yet."""
-    portal = portal or Portal()
+    portal = portal or Portal(rate_limit=100_000)  # a test has no time to be modest
     port = free_port()
     public_url = f"http://127.0.0.1:{port}"
     outbox = Outbox(

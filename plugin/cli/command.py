@@ -1,0 +1,98 @@
+"""What the commands share: opening the parts, naming a CRM and an account, holding a lane."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import sqlalchemy as sa
+
+from plugin import clock
+from plugin.app import Parts, open_parts, start_logging
+from plugin.errors import PluginError
+from plugin.pipeline.lanes import Lane, Lanes, account_lane
+from plugin.pipeline.worker import link_of
+from plugin.ports import Adapter, Session
+from plugin.registry import adapter as adapter_of
+from plugin.registry import adapters
+from plugin.settings import load_settings
+from plugin.storage import hints
+from plugin.storage.accounts import Account
+from plugin.storage.hints import HintKind
+from plugin.storage.tables import contact
+
+LANE_PATIENCE = 60.0  # seconds a command waits for a lane that a worker holds
+
+account_option = click.option(
+    "--account", "account_id", metavar="ID", help="Which account, where several are connected."
+)
+
+
+def open_for_command(*, migrate: bool = True) -> Parts:
+    """The parts from the environment. Raises ``ConfigurationError``."""
+    settings = load_settings()
+    start_logging(settings.log_level)
+    return open_parts(settings, migrate=migrate)
+
+
+def session_of(parts: Parts, account: Account) -> Session:
+    """Talk to an account's CRM."""
+    return adapter_of(account.crm).connect(link_of(parts.settings, parts.vault, account))
+
+
+@contextmanager
+def holding_lane(parts: Parts, account: Account) -> Iterator[Lane]:
+    """The account's lane, waited for: commands and workers never write at the same time."""
+    lanes = Lanes(parts.database, clock.now_ms)
+    try:
+        started = clock.now_ms()
+        while (lane := lanes.take(account_lane(account.id))) is None:
+            if clock.now_ms() - started > LANE_PATIENCE * 1000:
+                raise PluginError(
+                    f"account {account.crm_id} is busy; try again, or stop the worker first"
+                )
+            signal.sigtimedwait([], 0.1)
+        try:
+            yield lane
+        finally:
+            lanes.release(lane)
+    finally:
+        lanes.close()
+
+
+class _Crm(click.ParamType[Adapter]):
+    name = "crm"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        return "|".join(adapters())
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Adapter:
+        if value not in adapters():
+            self.fail(f"{value!r} is not one of: {', '.join(adapters())}", param, ctx)
+        return adapter_of(value)
+
+
+crm_argument = click.argument("crm", type=_Crm())
+
+
+def look_again(connection: sa.Connection, account: Account, *, history: bool = False) -> int:
+    """Have every contact that was decided about decided again."""
+    ids = list(
+        connection.execute(
+            sa.select(contact.c.crm_id).where(
+                contact.c.account_id == account.id,
+                contact.c.seen_at.is_not(None),
+                contact.c.gone_at.is_(None),
+            )
+        ).scalars()
+    )
+    for start in range(0, len(ids), 1000):
+        hints.mark(
+            connection, account.id, HintKind.CONTACT, ids[start : start + 1000],
+            due_at=clock.now_ms(), history=history,
+        )  # fmt: skip
+    return len(ids)

@@ -1,0 +1,206 @@
+"""Seeing what is going on: ``status`` and ``explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+import click
+import sqlalchemy as sa
+from rich.console import Console
+
+from plugin import clock
+from plugin.cli.command import (
+    account_option,
+    crm_argument,
+    open_for_command,
+)
+from plugin.errors import ConfigurationError
+from plugin.manifest import manifest
+from plugin.ports import Adapter
+from plugin.storage import accounts, deliveries, tasks
+from plugin.storage.accounts import Account, instant
+from plugin.storage.hints import HintKind
+from plugin.storage.tables import alias, contact, counter, delivery, hint, referral, task
+from plugin.storage.tasks import LIVE, TaskState
+
+
+def _when(milliseconds: int | None, account: Account | None = None) -> str:
+    if milliseconds is None:
+        return "–"
+    zone = account.zone if account else UTC
+    return instant(milliseconds).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+@click.command()
+def status() -> None:
+    """What is connected, what waits, and what needs a person."""
+    parts = open_for_command()
+    console = Console(soft_wrap=True, highlight=False)
+    with parts.database.read() as connection:
+        every = accounts.all_accounts(connection)
+        if not every:
+            console.print("No account is connected. Begin with `python -m plugin connect --help`.")
+        for account in every:
+            _account_status(console, connection, account)
+        _delivery_status(console, connection)
+
+
+def _account_state(account: Account) -> str:
+    now = clock.now_ms()
+    if account.paused:
+        return "paused"
+    if (account.blocked_until or 0) > now:
+        return f"waiting until {_when(account.blocked_until, account)}: {account.blocked_reason}"
+    if account.fields is None and not account.observing:
+        return f"not installed yet: run `python -m plugin install {account.crm}`"
+    return "observing, nothing is written" if account.observing else "working"
+
+
+def _account_status(console: Console, connection: sa.Connection, account: Account) -> None:
+    mine = account.id
+
+    def number(query: Any) -> int:
+        return connection.scalar(query) or 0
+
+    count = sa.func.count()
+    console.print(f"[bold]{account.crm} {account.crm_id}[/] {account.name}", markup=True)
+    console.print(f"  state       {_account_state(account)}", markup=False)
+    people = number(
+        sa.select(count).where(contact.c.account_id == mine, contact.c.gone_at.is_(None))
+    )
+    seen = number(
+        sa.select(count).where(
+            contact.c.account_id == mine,
+            contact.c.seen_at.is_not(None),
+            contact.c.gone_at.is_(None),
+        )
+    )
+    read = "" if account.directory_read_at else " (still reading the directory)"
+    console.print(f"  contacts    {people} known, {seen} decided{read}")
+    waiting = number(sa.select(count).where(hint.c.account_id == mine, hint.c.parked.is_(None)))
+    console.print(f"  waiting     {waiting} records")
+    by_state = connection.execute(
+        sa.select(task.c.state, count)
+        .where(task.c.account_id == mine)
+        .group_by(task.c.state)
+        .order_by(task.c.state)
+    )
+    shown = ", ".join(f"{n} {state}" for state, n in by_state) or "none"
+    console.print(f"  tasks       {shown}")
+    unowned = number(
+        sa.select(count).where(
+            task.c.account_id == mine, task.c.owner_id.is_(None), task.c.state.in_(LIVE)
+        )
+    )
+    if unowned:
+        console.print(
+            f"  unassigned  {unowned} open tasks have no owner: set one with "
+            f"`python -m plugin configure {account.crm} --fallback-owner ID`"
+        )
+    console.print(f"  last sweep  {_when(account.swept_at, account)}")
+    for row in connection.execute(
+        sa.select(hint.c.kind, hint.c.record_id, hint.c.parked)
+        .where(hint.c.account_id == mine, hint.c.parked.is_not(None))
+        .limit(20)
+    ):
+        console.print(f"  parked      {row.kind} {row.record_id}: {row.parked}", markup=False)
+    for row in connection.execute(
+        sa.select(task.c.kind, task.c.target_id, task.c.reason)
+        .where(task.c.account_id == mine, task.c.state == TaskState.REFUSED)
+        .limit(20)
+    ):
+        console.print(
+            f"  refused     task {row.kind} on {row.target_id}: {row.reason}", markup=False
+        )
+
+
+def _delivery_status(console: Console, connection: sa.Connection) -> None:
+    by_state = connection.execute(
+        sa.select(delivery.c.state, sa.func.count())
+        .group_by(delivery.c.state)
+        .order_by(delivery.c.state)
+    )
+    shown = ", ".join(f"{n} {state}" for state, n in by_state) or "none yet"
+    console.print(f"[bold]deliveries[/] {shown}", markup=True)
+    for row in connection.execute(
+        sa.select(delivery.c.id, delivery.c.reason)
+        .where(delivery.c.state == deliveries.DeliveryState.QUARANTINED)
+        .order_by(delivery.c.id.desc())
+        .limit(20)
+    ):
+        console.print(f"  quarantined {row.id}: {row.reason}", markup=False)
+    for row in connection.execute(sa.select(counter).order_by(counter.c.name, counter.c.subject)):
+        words = {
+            "refused": "refused (bad signature)",
+            "not_connected": "dropped (account not connected)",
+        }.get(row.name, row.name)
+        console.print(
+            f"  {words}: {row.n} for {row.subject}, last {_when(row.last_at)} UTC", markup=False
+        )
+
+
+@click.command()
+@crm_argument
+@click.argument("contact_id")
+@account_option
+def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
+    """Why a contact stands where it stands, and which tasks follow."""
+    parts = open_for_command()
+    with parts.database.read() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+        moved = connection.scalar(
+            sa.select(alias.c.new_id).where(
+                alias.c.account_id == account.id, alias.c.old_id == contact_id
+            )
+        )
+        wanted = moved or contact_id
+        row = connection.execute(
+            sa.select(contact).where(contact.c.account_id == account.id, contact.c.crm_id == wanted)
+        ).one_or_none()
+        parked = connection.scalar(
+            sa.select(hint.c.parked).where(
+                hint.c.account_id == account.id,
+                hint.c.kind == HintKind.CONTACT,
+                hint.c.record_id == wanted,
+            )
+        )
+        own = tasks.of_subjects(connection, account.id, [wanted])
+        links = connection.execute(
+            sa.select(referral).where(
+                referral.c.account_id == account.id, referral.c.referred_id == wanted
+            )
+        ).all()
+    if row is None:
+        raise ConfigurationError(f"CONTACT_ID {contact_id}: no such contact is known here")
+    if moved:
+        click.echo(f"{contact_id} was merged into {moved}.")
+    _show_contact(account, row, parked, own, links)
+
+
+def _show_contact(
+    account: Account, row: Any, parked: str | None, own: Sequence[Any], links: Sequence[Any]
+) -> None:
+    name = f"{row.first_name} {row.last_name}".strip() or row.email
+    click.echo(f"{name or '(no name)'} · {row.crm_id}")
+    if row.gone_at is not None:
+        click.echo(f"Not in the CRM any more since {_when(row.gone_at, account)}.")
+    if parked:
+        click.echo(f"Parked: {parked}")
+    if row.decision is None:
+        click.echo("Not decided about yet: nothing has been heard of this contact.")
+    else:
+        click.echo(f"\n{row.decision['explanation']}\n")
+    for link in links:
+        click.echo(f"Referrer told: {link.text!r} → {link.outcome} {link.referrer_id or ''}")
+    labels = manifest().task_labels
+    for one in own:
+        label = labels[one.kind][account.language]
+        click.echo(
+            f"Task {label}: {one.state}, due {one.due_on}, on {one.target_id}, "
+            f"because {one.cause}" + (f" ({one.reason})" if one.reason else "")
+        )
+    if account.observing and row.decision:
+        for planned in row.decision["tasks"]:
+            click.echo(f"Would make: {planned['subject']} (on {planned['on']})")

@@ -1,0 +1,345 @@
+"""A privacy deletion erases every trace of the person, and keeps what belongs to others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugin.pipeline.erase import Eraser
+from plugin.sandbox.portal import CONTACTS
+from plugin.storage.database import Database
+from tests.e2e.plant import Plant
+
+FIRST, LAST = "Käthe", "Zwölfender"
+EMAIL = "k.zwoelf@example.com"
+PHONE = "+49 561 9998877"
+NAME = f"{FIRST} {LAST}"
+WORDS = "Frau Z. sagte: die oder keine"
+TRACES = tuple(
+    form.lower()
+    for form in (
+        LAST.encode(),
+        json.dumps(LAST).strip('"').encode(),
+        b"Zwoelfender",
+        b"Zwolfender",
+        EMAIL.encode(),
+        b"9998877",
+    )
+)
+"""In whatever form a name may be kept: as told, escaped, folded."""
+QUOTED = WORDS.lower().encode()
+"""What others quoted; HubSpot may say so again long after, and it names nobody."""
+
+
+class Story:
+    """Käthe sent others and was sent herself; she bought, and complained."""
+
+    def __init__(self, plant: Plant) -> None:
+        self.plant = plant
+        plant.connect("--fallback-owner", "64492917")
+        self.zoe = plant.contact("Zoe", "Winter", email="zoe@example.com")
+        self.carla = plant.contact("Carla", "Herbst", email="carla@example.com")
+        plant.settle()
+        self.kaethe = plant.contact(
+            FIRST, LAST, email=EMAIL, phone=PHONE, spiral_referrer_name="zoe@example.com"
+        )
+        plant.settle()
+        self.bernd = plant.contact(
+            "Bernd",
+            "Keller",
+            spiral_referrer_name=f"{NAME}; carla@example.com",
+            spiral_recommended_words=WORDS,
+            spiral_origin="recommendation",
+        )
+        self.dora = plant.contact("Dora", "Lenz", spiral_referrer_name=PHONE)
+        self.emil = plant.contact("Emil", "Lenz", spiral_referrer_name=NAME)
+        plant.bought(self.kaethe)
+        shared = plant.deal(self.bernd, self.kaethe, name="Dach")
+        plant.settle()
+        plant.win(shared)
+        plant.change(self.emil, spiral_referrer_name="carla@example.com")
+        plant.settle()
+        plant.rate(self.kaethe, "angry")
+        plant.rate(self.bernd, "dissatisfied")
+        plant.settle()
+
+    def in_database(self, *traces: bytes) -> dict[bytes, list[str]]:
+        """Trace → files of the database in which it stands."""
+        folder = Path(str(self.plant.parts.database.url.database)).parent
+        files = {path.name: path.read_bytes().lower() for path in folder.glob("referrals.db*")}
+        assert {"referrals.db", "referrals.db-wal", "referrals.db-shm"} <= files.keys()
+        return {
+            trace: found
+            for trace in (*TRACES, *traces)
+            if (found := [name for name, content in sorted(files.items()) if trace in content])
+        }
+
+    def in_crm(self) -> list[tuple[str, str, str]]:
+        """(type, id, property) that still tells of her; the recycling bin counts too."""
+        with self.plant.crm.lock:
+            return [
+                (of, record.id, name)
+                for of in ("contacts", "tasks")
+                for record in self.plant.crm._records[of].values()
+                for name, value in record.values.items()
+                if any(trace in value.lower().encode() for trace in (*TRACES, QUOTED))
+            ]
+
+    def deliveries(self) -> list[bytes]:
+        """What was delivered, not our own writes coming back."""
+        rows = self.plant.rows("SELECT body FROM delivery ORDER BY id")
+        return [bytes(body) for (body,) in rows]
+
+    def events_of(self, contact_id: str) -> list[dict[str, Any]]:
+        """Every stored event about this contact."""
+        return [
+            event
+            for body in self.deliveries()
+            for event in json.loads(body)
+            if event.get("objectId") == int(contact_id)
+        ]
+
+    def both_events(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(the privacy deletion, the deletion) as HubSpot sends them."""
+        her = {"objectId": int(self.kaethe)}
+        return (
+            {"subscriptionType": "contact.privacyDeletion", **her},
+            {"subscriptionType": "object.deletion", "objectTypeId": "0-1", **her},
+        )
+
+
+@pytest.fixture
+def story(bare: Plant) -> Story:
+    return Story(bare)
+
+
+def test_the_story_leaves_traces_everywhere(story: Story) -> None:
+    """Otherwise the tests below would prove nothing."""
+    assert set(story.in_database(QUOTED)) == {*TRACES, QUOTED} - {b"zwolfender"}
+    assert {(of, name) for of, _, name in story.in_crm()} >= {
+        ("contacts", "lastname"),
+        ("contacts", "spiral_referrer"),
+        ("contacts", "spiral_referrer_name"),
+        ("contacts", "spiral_recommended_words"),
+        ("tasks", "hs_task_subject"),
+        ("tasks", "hs_task_body"),
+    }
+
+
+@pytest.mark.parametrize("order", ["erasure first", "deletion first", "one delivery"])
+def test_nothing_of_an_erased_person_is_left(story: Story, order: str) -> None:
+    """Whichever of the two events comes first: not in the database's files, not in the CRM."""
+    plant = story.plant
+    plant.unheard()
+    plant.erase(story.kaethe)
+    erasure, deletion = story.both_events()
+    others = {one: len(story.events_of(one)) for one in (story.bernd, story.zoe, story.emil)}
+
+    match order:
+        case "erasure first":
+            plant.tell(erasure)
+            plant.settle()
+            plant.tell(deletion)
+        case "deletion first":
+            plant.tell(deletion)
+            plant.settle()
+            plant.tell(erasure)
+        case _:
+            plant.tell(deletion, erasure)
+    plant.settle()
+
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
+    assert plant.count("SELECT count(*) FROM contact WHERE crm_id = :id", id=story.kaethe) == 0
+    assert plant.count("SELECT count(*) FROM tombstone") > 0
+    assert {one: len(story.events_of(one)) for one in others} == others
+
+
+def test_what_others_said_of_others_stays(story: Story) -> None:
+    """The second referrer of a contact that named her is now its only one; counts follow."""
+    plant = story.plant
+    plant.erase(story.kaethe)
+    plant.settle()
+
+    assert plant.fields(story.bernd, "referrer", "referrer_name", "recommended_words") == {
+        "referrer": f"Carla Herbst ({story.carla})",
+        "referrer_name": "carla@example.com",
+        "recommended_words": None,
+    }
+    assert plant.fields(story.dora, "referrer", "referrer_name") == {
+        "referrer": None,
+        "referrer_name": None,
+    }
+    assert plant.fields(story.carla, "referrals_given", "referrals_won") == {
+        "referrals_given": "2",
+        "referrals_won": "1",
+    }
+    assert plant.fields(story.zoe, "referrals_given", "referral_value") == {
+        "referrals_given": "0",
+        "referral_value": "0",
+    }
+    assert plant.open_tasks(story.zoe) == []
+    assert plant.open_tasks(story.carla) == [
+        "protect_referrer", "tell_outcome", "thank_referrer", "thank_referrer",
+    ]  # fmt: skip
+    assert plant.stage(story.bernd) == "negative"
+    assert [
+        (event["propertyName"], event["propertyValue"])
+        for event in story.events_of(story.bernd)
+        if event.get("propertyName", "").startswith("spiral_r")
+        and event["changeSource"] == "CRM_UI"
+    ] == [
+        ("spiral_referrer_name", "REDACTED"),
+        ("spiral_recommended_words", "REDACTED"),
+        ("spiral_rating", "dissatisfied"),
+    ]
+
+
+def test_late_deliveries_do_not_bring_an_erased_person_back(story: Story) -> None:
+    """All that HubSpot ever sent comes once more; not even the values are stored."""
+    plant = story.plant
+    sent = story.deliveries()
+    plant.erase(story.kaethe)
+    plant.settle()
+    fields = plant.fields(story.bernd, "referrer", "referrer_name", "stage")
+
+    for body in sent:
+        assert plant.post(body) == 204
+    plant.settle()
+    plant.wait(hours=24 * 7)  # and everything is swept
+    plant.settle()
+    for _ in range(3):  # her deals are looked for, and she herself gets a grace
+        plant.wait(minutes=5)
+        plant.settle()
+
+    assert (story.in_database(), story.in_crm()) == ({}, [])
+    assert plant.count("SELECT count(*) FROM contact WHERE crm_id = :id", id=story.kaethe) == 0
+    assert plant.fields(story.bernd, "referrer", "referrer_name", "stage") == fields
+    assert plant.count("SELECT count(*) FROM hint") == 0
+
+
+STEPS = ("_redact_deliveries", "_erase_in_crm", "_erase_here")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_erasure_that_broke_off_is_done_again(
+    story: Story, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The process may die anywhere in it."""
+    plant = story.plant
+    plant.erase(story.kaethe)
+    whole = getattr(Eraser, step)
+
+    def break_off(*args: Any, **options: Any) -> None:
+        whole(*args, **options)
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Eraser, step, break_off)
+        plant.settle()
+    assert "internal error: RuntimeError" in plant.call("status").stdout
+    plant.wait(minutes=2)
+    plant.settle()
+
+    assert (story.in_database(), story.in_crm()) == ({}, [])
+    assert plant.fields(story.bernd, "referrer_name") == {"referrer_name": "carla@example.com"}
+
+
+def test_an_erasure_is_not_over_before_the_freed_pages_are_forgotten(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the last transaction and the truncated log leaves work to do."""
+    plant = story.plant
+    plant.erase(story.kaethe)
+
+    def killed(_self: Database) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "forget_freed_pages", killed)
+        plant.settle()
+    assert story.in_database()
+    plant.wait(minutes=2)
+    plant.settle()
+
+    assert story.in_database() == {}
+
+
+def test_a_merged_person_is_erased_under_all_ids(story: Story) -> None:
+    """Her data came under an id that is gone; late events under it must not come back either."""
+    plant = story.plant
+    double = plant.contact(FIRST, LAST, mobilephone=PHONE)
+    plant.settle()
+    sent = story.deliveries()
+    merged = plant.merge(double, story.kaethe)
+    plant.settle()
+    assert plant.fields(merged, "referrals_given") == {"referrals_given": "2"}
+
+    plant.erase(merged)
+    plant.settle()
+    assert (story.in_database(), story.in_crm()) == ({}, [])
+    for body in sent:
+        plant.post(body)
+    plant.settle()
+
+    assert (story.in_database(), story.in_crm()) == ({}, [])
+
+
+def test_a_possible_referrer_is_erased_from_the_question(plant: Plant) -> None:
+    """One of several who may have been meant goes from the candidates and from the task."""
+    one = plant.contact("Zoe", LAST, company="Gärtnerei", city="Fritzlar")
+    plant.contact("Zoe", LAST, company="Hotel")
+    plant.settle()
+    bernd = plant.contact("Bernd", "Keller", spiral_referrer_name=f"Zoe {LAST}")
+    plant.settle()
+    assert plant.open_tasks(bernd) == ["resolve_referrer"]
+
+    plant.erase(one)
+    plant.settle()
+
+    files = Path(str(plant.parts.database.url.database)).parent.glob("referrals.db*")
+    assert [path.name for path in files if b"Fritzlar" in path.read_bytes()] == []
+    with plant.crm.lock:
+        bodies = [r.value("hs_task_body") or "" for r in plant.crm._records["tasks"].values()]
+    assert not any("Gärtnerei" in body for body in bodies)
+
+
+def test_a_name_that_was_unknown_at_first_is_erased_from_its_task(plant: Plant) -> None:
+    """The question who that is names the person as well, though nobody had been found yet."""
+    bernd = plant.contact("Bernd", "Keller", spiral_referrer_name=f"Frau {NAME}")
+    plant.settle()
+    kaethe = plant.contact(FIRST, LAST)
+    plant.settle()
+    assert plant.tasks(bernd) == [("resolve_referrer", "done"), ("thank_referrer", "open")]
+
+    plant.erase(kaethe)
+    plant.settle()
+
+    with plant.crm.lock:
+        texts = [
+            f"{record.value('hs_task_subject')} {record.value('hs_task_body')}"
+            for record in plant.crm._records["tasks"].values()
+        ]
+    assert [text for text in texts if LAST in text] == []
+    assert plant.count("SELECT count(*) FROM task WHERE cause LIKE '%zwo%'") == 0
+
+
+def test_erasing_one_person_spares_another_whose_id_begins_alike(plant: Plant) -> None:
+    """Ids are numbers of any length: 12 is not 123."""
+    plant.crm._next_id[CONTACTS.plural] = 77
+    anna = plant.contact("Anna", "Sommer", email="anna@example.com")
+    plant.crm._next_id[CONTACTS.plural] = 771
+    bernd = plant.contact("Bernd", "Herbst", email="bernd@example.com")
+    plant.settle()
+    plant.contact("Carla", "Lenz", spiral_referrer_name="bernd@example.com")
+    plant.settle()
+    assert (anna, bernd) == ("77", "771")
+
+    plant.erase(anna)
+    plant.settle()
+
+    assert plant.open_tasks(bernd) == ["thank_referrer"]
+    (task,) = plant.task_records().values()
+    assert "Carla Lenz" in (task.value("hs_task_body") or "")
