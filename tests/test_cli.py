@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from plugin import cli
 from plugin.app import Parts, open_parts
+from plugin.cli import command as cli_command
 from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Fault, Sandbox
 from plugin.sandbox.server import serving
@@ -100,7 +101,7 @@ class Shell:
             patch.dict(os.environ, self._whole(environ), clear=True),
             patch.object(sys, "argv", ["plugin", *line.split()]),
             patch.object(sys, "stdin", stdin or _Untouchable()),
-            patch.object(cli, "open_parts", note),
+            patch.object(cli_command, "open_parts", note),
             redirect_stdout(out),
             redirect_stderr(err),
         ):

@@ -172,10 +172,13 @@ def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
                 referral.c.account_id == account.id, referral.c.referred_id == wanted
             )
         ).all()
-    if row is None:
+    if row is None and parked is None:
         raise ConfigurationError(f"CONTACT_ID {contact_id}: no such contact is known here")
     if moved:
         click.echo(f"{contact_id} was merged into {moved}.")
+    if row is None:
+        click.echo(f"(not read yet) · {wanted}\nParked: {parked}")
+        return
     _show_contact(account, row, parked, own, links)
 
 

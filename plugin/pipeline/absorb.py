@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import sqlalchemy as sa
@@ -116,6 +116,7 @@ def absorb_cards(
     """Bring the directory up to date; names that were waiting for such a person are tried again."""
     known = known_contacts(connection, account, (card.crm_id for card in cards))
     rows = [card_row(account, card) for card in cards]
+    _confirm_links(connection, account, [card.crm_id for card in cards])
     changed = [row for row in rows if not _same(known.get(row["crm_id"]), row, CARD_COLUMNS)]
     if not changed:
         return
@@ -124,6 +125,37 @@ def absorb_cards(
         row["crm_id"] for row in changed if not _same(known.get(row["crm_id"]), row, NAMING_COLUMNS)
     ]
     _index_names(connection, account, renamed, ripples)
+
+
+def _links_to(account: Account, ids: Sequence[str], *, confirmed: bool) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        referral.c.account_id == account.id,
+        referral.c.referrer_id.in_(ids),
+        referral.c.referrer_is_user.is_(False),
+        referral.c.confirmed.is_(confirmed),
+    )
+
+
+def _confirm_links(connection: sa.Connection, account: Account, ids: Sequence[str]) -> None:
+    """These contacts are there: whoever was linked to them was linked to somebody."""
+    connection.execute(
+        sa.update(referral).where(_links_to(account, ids, confirmed=False)).values(confirmed=True)
+    )
+
+
+def _unlink(
+    connection: sa.Connection, account: Account, ids: Sequence[str], ripples: Ripples
+) -> None:
+    """Links to contacts that were gone already when the link was made: only our directory did not
+    know it yet. The names are told of nobody then, in whatever order we hear of it."""
+    rows = connection.execute(
+        sa.select(referral.c.id, referral.c.referred_id).where(
+            _links_to(account, ids, confirmed=False)
+        )
+    ).all()
+    if rows:
+        drop_referrals(connection, [row.id for row in rows])
+        ripples.contacts |= {row.referred_id for row in rows}
 
 
 def _same(old: sa.Row[Any] | None, new: Mapping[str, Any], columns: Iterable[str]) -> bool:
@@ -319,17 +351,21 @@ def _present_values(snapshot: ContactSnapshot) -> dict[str, str]:
 
 
 def neighbours(connection: sa.Connection, account: Account, ids: Iterable[str]) -> set[str]:
-    """Who referred these contacts, and whom they referred."""
-    wanted = sorted(set(ids))
+    """Who referred each of these contacts, and whom they referred."""
+    wanted = set(ids)
     rows = connection.execute(
         sa.select(referral.c.referred_id, referral.c.referrer_id).where(
             referral.c.account_id == account.id,
             referral.c.referrer_is_user.is_(False),
             referral.c.referrer_id.is_not(None),
-            sa.or_(referral.c.referred_id.in_(wanted), referral.c.referrer_id.in_(wanted)),
+            sa.or_(
+                referral.c.referred_id.in_(sorted(wanted)),
+                referral.c.referrer_id.in_(sorted(wanted)),
+            ),
         )
     ).all()
-    return {one for row in rows for one in (row.referred_id, row.referrer_id)} - set(wanted)
+    pairs = {pair for row in rows for pair in permutations((row.referred_id, row.referrer_id))}
+    return {other for one, other in pairs if one in wanted and one != other}
 
 
 def pending_merges(
@@ -515,7 +551,8 @@ def let_go(
     ripples: Ripples,
 ) -> None:
     """These contacts are not in the CRM any more: their names go, their referrals stay counted."""
-    ripples.contacts |= neighbours(connection, account, ids)
+    ripples.contacts |= neighbours(connection, account, ids) - set(ids)
+    _unlink(connection, account, ids, ripples)
     connection.execute(
         sa.update(contact)
         .where(

@@ -162,7 +162,10 @@ class Digest:
         found = set()
         for start in range(0, len(hashes), 500):
             for row in connection.execute(
-                sa.select(tombstone).where(tombstone.c.hash.in_(hashes[start : start + 500]))
+                sa.select(tombstone).where(
+                    tombstone.c.account_id.in_({account_id for account_id, _ in graves}),
+                    tombstone.c.hash.in_(hashes[start : start + 500]),
+                )
             ):
                 if lying := graves.get((row.account_id, row.hash)):
                     found.add((row.account_id, lying))

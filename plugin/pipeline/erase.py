@@ -9,15 +9,15 @@ it is done again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from plugin.pipeline import absorb
 from plugin.pipeline.lanes import Lane
-from plugin.ports import Adapter, ContactSnapshot, FieldUpdate, Session, TaskUpdate
+from plugin.ports import Adapter, ContactSnapshot, Failure, FieldUpdate, Session, TaskUpdate
 from plugin.referral.model import TaskKind
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
@@ -66,6 +66,15 @@ class _Traces:
     candidates: Sequence[Any]
     """Unresolved names where the person is one of several who may be meant."""
 
+    def without(self, refused: Container[str]) -> _Traces:
+        """What can be forgotten: where the CRM would not change something, what leads there is
+        kept for the next time."""
+        return replace(
+            self,
+            named_on={one: keys for one, keys in self.named_on.items() if one not in refused},
+            tasks=[row for row in self.tasks if row.crm_id not in refused],
+        )
+
     @property
     def keys(self) -> frozenset[str]:
         """The words as they are compared."""
@@ -112,18 +121,30 @@ class Eraser:
         naming = self._naming(traces)
         quoted = {one.values.get(name, "") for one in naming for name in NAMING_FIELDS}
         self._redact_deliveries(traces, {*traces.words, *quoted})
-        if not self._account.observing:
-            self._erase_in_crm(traces, naming)
+        refused = {} if self._account.observing else self._erase_in_crm(traces, naming)
         with self._lane.write() as connection:
-            self._erase_here(connection, traces)
+            self._erase_here(connection, traces.without(refused))
         forgotten = self._database.forget_freed_pages()
         with self._lane.write() as connection:
-            mine = self._account.id
-            if forgotten:
-                hints.clear(connection, mine, HintKind.ERASE, [hint])
-            else:
-                due_at = self._now_ms() + AGAIN
-                hints.postpone(connection, mine, HintKind.ERASE, [hint], due_at=due_at)
+            self._conclude(connection, hint, refused, forgotten=forgotten)
+
+    def _conclude(
+        self,
+        connection: sa.Connection,
+        hint: Hint,
+        refused: Mapping[str, str],
+        *,
+        forgotten: bool,
+    ) -> None:
+        mine = self._account.id
+        if refused:
+            why = "; ".join(f"{one} still tells of it: {why}" for one, why in refused.items())
+            hints.park(connection, mine, HintKind.ERASE, hint, why=why)
+        elif forgotten:
+            hints.clear(connection, mine, HintKind.ERASE, [hint])
+        else:
+            due_at = self._now_ms() + AGAIN
+            hints.postpone(connection, mine, HintKind.ERASE, [hint], due_at=due_at)
 
     def _traces(self, connection: sa.Connection, contact_id: str) -> _Traces:
         mine = self._account.id
@@ -187,8 +208,9 @@ class Eraser:
 
     # -------------------------------------------------------------------------- the CRM
 
-    def _erase_in_crm(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> None:
-        self._empty_fields(traces, naming)
+    def _erase_in_crm(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> dict[str, str]:
+        """Returns what the CRM would not change: contact or task → why."""
+        failures = self._empty_fields(traces, naming)
         crm_ids = self._crm_ids(traces.tasks)
         words = erased_text(self._account.language)
         # Those that are deleted are emptied before: a CRM keeps what is deleted for a while.
@@ -209,9 +231,10 @@ class Eraser:
         ]
         self._lane.check()
         if updates:
-            self._session.update_tasks(updates)
+            failures += self._session.update_tasks(updates)
         if gone:
             self._session.delete_tasks(gone)
+        return {one.item: one.reason for one in failures if not one.gone}
 
     def _crm_ids(self, rows: Sequence[Any]) -> dict[str, str]:
         """Task key → id in the CRM; where its making had no answer it is looked for."""
@@ -223,7 +246,7 @@ class Eraser:
                     known[key] = one.crm_id
         return known
 
-    def _empty_fields(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> None:
+    def _empty_fields(self, traces: _Traces, naming: Sequence[ContactSnapshot]) -> list[Failure]:
         updates = []
         for one in naming:
             keys = set(traces.named_on[one.card.crm_id])
@@ -239,9 +262,11 @@ class Eraser:
             if values:
                 updates.append(FieldUpdate(contact_id=one.card.crm_id, values=values))
         size = self._adapter.declaration.batch_size
+        failures: list[Failure] = []
         for start in range(0, len(updates), size):
             self._lane.check()
-            self._session.write_fields(updates[start : start + size])
+            failures += self._session.write_fields(updates[start : start + size])
+        return failures
 
     # ------------------------------------------------------------------------ our tables
 
@@ -278,7 +303,9 @@ class Eraser:
                 sa.or_(
                     referral.c.referred_id.in_(ids),
                     sa.and_(
-                        referral.c.referrer_id.in_(ids), referral.c.referrer_is_user.is_(False)
+                        referral.c.referred_id.in_(sorted(traces.named_on)),
+                        referral.c.referrer_id.in_(ids),
+                        referral.c.referrer_is_user.is_(False),
                     ),
                 ),
             )

@@ -231,6 +231,7 @@ def _store(connection: sa.Connection, account: Account, one: _Told, found: Match
         "outcome": outcome,
         "referrer_id": winner.crm_id if winner else None,
         "referrer_is_user": bool(winner and winner.is_user),
+        "confirmed": False,
         "score": winner.score if winner else 0.0,
         "reasons": list(winner.reasons) if winner else [],
         "candidates": [asdict(each) for each in found.candidates] if not winner else [],

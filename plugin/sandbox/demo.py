@@ -66,7 +66,7 @@ START_PATIENCE = 60.0  # seconds
 CHAPTER_PATIENCE = 30.0
 END_PATIENCE = 8.0
 LOG_TAIL = 15  # lines
-MARGIN = 13  # columns of a date before what happened on it
+MARGIN = 14  # columns of a date before what happened on it
 NARROW = 100  # columns below which the ending is told without a table
 
 FIELDS = (
@@ -102,8 +102,10 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = 0
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, self._ring)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(signal.SIGHUP, self._ring)
 
     def _ring(self, number: int, _frame: object) -> None:
         self._rung = number
@@ -190,8 +192,12 @@ class Processes:
         for one in self._started:
             if one.popen.poll() is not None:
                 raise Trouble(
-                    f"The {one.name} ended by itself ({one.popen.returncode}).{one.tail()}"
+                    f"The {one.name} process ended by itself ({one.popen.returncode}).{one.tail()}"
                 )
+
+    def tails(self) -> str:
+        """The ends of all logs."""
+        return "".join(one.tail() for one in self._started)
 
     def wait_for(self, one: Started, url: str) -> None:
         """Until it answers at this address."""
@@ -203,7 +209,7 @@ class Processes:
                     if session.get(url, timeout=TIMEOUT).ok:
                         return
                 if time.monotonic() > deadline:
-                    raise Trouble(f"The {one.name} does not answer at {url}.{one.tail()}")
+                    raise Trouble(f"The {one.name} process does not answer at {url}.{one.tail()}")
                 self._bell.pause(POLL)
 
     def end(self) -> None:
@@ -253,6 +259,7 @@ class CrmTask:
     id: str
     kind: str
     key: str
+    subject: str
     contacts: frozenset[str]
     owner_id: str
     made_at: datetime
@@ -303,7 +310,7 @@ class Crm:
         """The plugin's tasks, open or not, the oldest first."""
         records = self._all(
             "tasks",
-            properties="hs_task_body,hs_createdate,hubspot_owner_id",
+            properties="hs_task_subject,hs_task_body,hs_createdate,hubspot_owner_id",
             propertiesWithHistory="hs_task_status",
             associations="contacts",
         )
@@ -328,6 +335,7 @@ def _task(record: Mapping[str, Any]) -> CrmTask:
         id=record["id"],
         kind=kind,
         key=key,
+        subject=properties["hs_task_subject"],
         contacts=frozenset(one["id"] for one in joined),
         owner_id=properties["hubspot_owner_id"] or "",
         made_at=datetime.fromisoformat(properties["hs_createdate"]),
@@ -484,7 +492,7 @@ class Telling:
         self._console = console
         self._language = language
         self._stages: dict[str, str] = {}
-        self._tasks: set[str] = set()
+        self._tasks: dict[str, str] = {}
         self.moves: set[tuple[int, str, str]] = set()
 
     def play(self, chapters: Sequence[Chapter]) -> None:
@@ -494,7 +502,7 @@ class Telling:
             for chapter in chapters:
                 day = self._people.calendar.on(chapter.day)
                 date_shown = format_date(day, "d MMM yyyy", locale="en_GB")
-                self._say(f"{date_shown:>11}  {chapter.text}")
+                self._say(f"{date_shown:>{MARGIN - 2}}  {chapter.text}")
                 self._play(chapter)
                 self._tell_moves(chapter.day)
                 self._tell_tasks()
@@ -522,7 +530,7 @@ class Telling:
         quiet = 0
         while quiet < 2:
             if time.monotonic() > deadline:
-                raise Trouble(f"The plugin does not come to rest; webhooks: {self._crm.webhooks()}")
+                raise Trouble(f"The plugin does not come to rest.{self._processes.tails()}")
             self._bell.pause(POLL)
             self._processes.check()
             quiet = quiet + 1 if self._is_quiet(present) else 0
@@ -559,10 +567,13 @@ class Telling:
             disable=not self._console.is_terminal,
         )
 
-    def _say(self, line: str, style: str = "") -> None:
+    def _say(self, line: str, style: str = "", indent: int = MARGIN) -> None:
         width = max(self._console.width, 2 * MARGIN)
-        told = textwrap.fill(line, width, initial_indent="", subsequent_indent=" " * MARGIN)
+        told = textwrap.fill(line, width, subsequent_indent=" " * indent)
         self._console.print(Text(told, style), soft_wrap=True)
+
+    def _say_beside(self, sign: str, line: str, style: str) -> None:
+        self._say(f"{sign:>{MARGIN + 1}} {line}", style, indent=MARGIN + 2)
 
     def _tell_moves(self, day: int) -> None:
         found = self._crm.contacts()
@@ -574,16 +585,16 @@ class Telling:
             if stage != before.get(who, ""):
                 self.moves.add((day, who, stage))
                 shown = _stage_label(stage, self._language)
-                self._say(f"{'':{MARGIN}}→ {CAST[who].name}: {shown}", "green")
+                self._say_beside("→", f"{CAST[who].name}: {shown}", "green")
 
     def _tell_tasks(self) -> None:
         for task in self._crm.tasks():
-            if task.id not in self._tasks:
-                self._tasks.add(task.id)
-                keys = map(self._people.key_of, task.contacts)
-                who = ", ".join(sorted(CAST[key].name for key in keys if key in CAST))
-                label = _task_label(task, self._language)
-                self._say(f"{'':{MARGIN}}+ {label}: {who}", "yellow")
+            before = self._tasks.get(task.id)
+            if before is None:
+                self._say_beside("+", task.subject, "yellow")
+            elif before == "open" and task.end == "withdrawn":
+                self._say_beside("−", task.subject, "bright_black")
+            self._tasks[task.id] = task.end
 
 
 def _stage_label(stage: str, language: str) -> str:
@@ -619,11 +630,11 @@ def _in_contacts(people: People) -> Iterator[Difference]:
     found = {people.key_of(one): values for one, values in people.crm.contacts().items()}
     yield from _compared("contacts", ", ".join(sorted(ENDING)), ", ".join(sorted(found)))
     for key in ENDING.keys() & found.keys():
-        for name, wanted in _fields(ENDING[key], people).items():
+        for name, wanted in expected_fields(ENDING[key], people).items():
             yield from _compared(f"{key}: {name}", wanted, found[key][name])
 
 
-def _fields(standing: Standing, people: People) -> dict[str, str]:
+def expected_fields(standing: Standing, people: People) -> dict[str, str]:
     """The fields a contact should have, as the CRM holds them."""
     since = "" if standing.since is None else people.calendar.on(standing.since).isoformat()
     return {
@@ -728,7 +739,7 @@ def _stage_since(values: Mapping[str, str], language: str) -> str:
     return f"{label} ({format_date(day, 'medium', locale=locale)})"
 
 
-def _show_ending(console: Console, rows: Iterable[Row]) -> None:
+def show_ending(console: Console, rows: Iterable[Row]) -> None:
     if console.width < NARROW:
         for row in rows:
             console.print(Text.assemble("\n", (row.name, "bold"), f": {row.stage}"))
@@ -752,6 +763,7 @@ def _show_differences(console: Console, found: Iterable[Difference]) -> None:
     for one in found:
         table.add_row(Text(one.what), Text(one.wanted or "–"), Text(one.found or "–"))
     console.print(table)
+    console.print(Text(f"Logs and database are in {FOLDER}."), soft_wrap=True)
 
 
 def _show_pages(console: Console, people: People, language: str) -> None:
@@ -852,7 +864,7 @@ def _play(
     finally:
         database.close()
     seconds = time.monotonic() - began
-    _show_ending(console, _rows(people, language))
+    show_ending(console, _rows(people, language))
     console.print()
     found = differences(people, telling.moves)
     if found:

@@ -213,6 +213,7 @@ referral = sa.Table(
     sa.Column("outcome", sa.String(24), nullable=False),
     sa.Column("referrer_id", Id),
     sa.Column("referrer_is_user", sa.Boolean, nullable=False, default=False),
+    sa.Column("confirmed", sa.Boolean, nullable=False, default=False),  # referrer seen since linked
     sa.Column("score", sa.Float, nullable=False, default=0.0),
     sa.Column("reasons", sa.JSON(none_as_null=True), nullable=False, default=list),
     sa.Column("candidates", sa.JSON(none_as_null=True), nullable=False, default=list),

@@ -23,6 +23,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from plugin import cli, clock
 from plugin.app import Parts, create_app, open_parts
+from plugin.cli import command as cli_command
 from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
 from plugin.sandbox.portal import CONTACTS, TASKS, Portal
@@ -222,7 +223,7 @@ class Plant:
             patch.dict(os.environ, {**self.environ, **environ}),
             patch.object(sys, "argv", ["plugin", *words]),
             patch.object(sys, "stdin", io.StringIO()),
-            patch.object(cli, "open_parts", open_and_note),
+            patch.object(cli_command, "open_parts", open_and_note),
             patch.object(clock, "now_ms", self.now_ms),
             redirect_stdout(out),
             redirect_stderr(err),

@@ -74,6 +74,49 @@ class Town:
         return deal_id
 
 
+    def second_act(self) -> None:
+        """Once more, with doubles, deletions and returns."""
+        plant, ids = self.plant, self.ids
+        on(plant, 7, 10)
+        self.meet("Uwe", "Horn")
+        self.set("Uwe", referrer_name="Ida Voss", origin="recommendation")
+        self.meet("Vera", "Jung")
+        self.set("Vera", referrer_name="Rosa Blum")
+        self.set("Paul", referrer_name="Rosa Blum")
+        self.buy("Vera", "Paul", name="Turm")
+        self.set("Theo", rating="")
+        on(plant, 7, 20)
+        plant.delete(ids["Ida"])
+        ids["Rosa2"] = plant.contact("Rosa", "Blum", company="Blumen Blum")
+        self.set("Rosa2", referrer_name="Theo Frank", rating="delighted")
+        self.set("Theo", rating="satisfied")
+        self.meet("Xaver", "Adler")
+        self.set("Xaver", referrer_name="Rosa Blum", rated_on="2026-07-18", rating="delighted")
+        on(plant, 8, 1)
+        self.buy("Rosa2", name="Markt")
+        self.set("Rosa2", rating="satisfied")
+        self.set("Rosa", rating="satisfied")
+        self.set("Uwe", referrer_name="")
+        self.set("Uwe", referrer_name="Ida Voss")
+        plant.delete(ids["Theo"])
+        on(plant, 8, 15)
+        ids["Rosen"] = plant.merge(ids["Rosa"], ids["Rosa2"])
+        plant.restore(ids["Theo"])
+        self.set("Theo", rating="angry")
+        self.meet("Yvonne", "Zorn")
+        self.buy("Yvonne", "Xaver", "Theo", name="Zelt")
+        on(plant, 8, 20)
+        plant.delete(ids["Yvonne"])
+        plant.change(ids["Vera"], lastname="Adler", email="vera@example.com")
+        self.set("Moritz", referrer_name="Nora Quast; vera@example.com; Uwe Horn")
+        on(plant, 9, 1)
+        self.set("Theo", rating="delighted")
+        self.set("Xaver", rating="dissatisfied")
+        self.set("Xaver", rating="")
+        plant.change(ids["Xaver"], hubspot_owner_id="64492918")
+        self.set("Paul", do_not_ask="true", rating="dissatisfied")
+
+
 def before(plant: Plant) -> Town:
     """What the plugin has seen and worked off before the deliveries stop."""
     town = Town(plant)
@@ -88,6 +131,9 @@ def before(plant: Plant) -> Town:
         ("Hans", "Vogt"),
         ("Ida", "Voss"),
         ("Moritz", "Kern"),
+        ("Paul", "Stein"),
+        ("Rosa", "Blum"),
+        ("Theo", "Frank"),
     ):
         town.meet(first, last)
     town.buy("Anna", name="Küche")
@@ -96,6 +142,9 @@ def before(plant: Plant) -> Town:
     town.set("Moritz", referrer_name="Nora Quast")
     town.set("Emilio", referrer_name="Anna Sommer")
     town.buy("Emil", name="Bad")
+    town.set("Paul", referrer_name="Berta Winter")
+    town.set("Theo", rating="satisfied", referrer_name="Rosa Blum; Paul Stein")
+    town.buy("Paul", "Rosa", name="Saal")
     return town
 
 
@@ -147,6 +196,7 @@ def meanwhile(town: Town) -> None:
     plant.delete(carls, "deals")
     town.buy("Carl", name="Laden neu", amount="2500")
     town.set("Carl", rating="dissatisfied", rated_on="2026-07-01")
+    town.second_act()
     plant.set_clock(LAST_DAY)
 
 

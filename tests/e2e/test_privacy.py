@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from plugin.pipeline.erase import Eraser
 from plugin.sandbox.portal import CONTACTS
+from plugin.sandbox.records import Record, Sandbox
+from plugin.sandbox.refusals import Refused
+from plugin.sandbox.webhooks import Source
 from plugin.storage.database import Database
 from tests.e2e.plant import Plant
 
@@ -265,6 +269,37 @@ def test_an_erasure_is_not_over_before_the_freed_pages_are_forgotten(
     plant.settle()
 
     assert story.in_database() == {}
+
+
+def test_what_the_crm_would_not_change_is_shown_and_tried_again(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One locked record does not keep all others from being erased, and is not forgotten."""
+    plant = story.plant
+    whole = Sandbox.update
+
+    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
+        if record.id == story.dora and by.type == "INTEGRATION":
+            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
+        return whole(self, record, raw, by)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sandbox, "update", update)
+        plant.erase(story.kaethe)
+        plant.settle()
+
+    left = {one for _, one, _ in story.in_crm()}
+    assert left == {story.dora}
+    status = plant.call("status").stdout
+    assert (
+        f"parked      erase {story.kaethe}: {story.dora} still tells of it: VALIDATION_ERROR"
+        in status
+    )
+    assert set(story.in_database()) == {b"9998877"}  # what Dora's field says
+    plant.call("replay", "--parked")
+    plant.settle()
+
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
 
 
 def test_a_merged_person_is_erased_under_all_ids(story: Story) -> None:

@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=24), nullable=False),
         sa.Column("referrer_id", sa.String(length=64), nullable=True),
         sa.Column("referrer_is_user", sa.Boolean(), nullable=False),
+        sa.Column("confirmed", sa.Boolean(), nullable=False),
         sa.Column("score", sa.Float(), nullable=False),
         sa.Column("reasons", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("candidates", sa.JSON(none_as_null=True), nullable=False),

@@ -1,0 +1,93 @@
+"""A load generator: keep-alive connections that send prepared requests as fast as they are
+answered. It runs in a process of its own, and is the same on every machine."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+HOST = "127.0.0.1"
+GOOD = b"HTTP/1.1 204"
+END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """What came back. ``latencies`` are in ms, sorted; ``refused`` answers were no 204."""
+
+    seconds: float
+    latencies: tuple[float, ...]
+    refused: int
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """The latency that this share of the answers did not exceed."""
+        return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * share))]
+
+
+def request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The bytes of a POST."""
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {HOST}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def drive(
+    port: int, requests: Sequence[bytes], *, connections: int, warm_up: float, seconds: float
+) -> Answers:
+    """Keep so many connections busy; what was sent during ``warm_up`` does not count."""
+    following = cycle(requests)
+    latencies: list[float] = []
+    refused = 0
+    with selectors.DefaultSelector() as selector:
+        sent: dict[socket.socket, float] = {}
+        for _ in range(connections):
+            connection = socket.create_connection((HOST, port), timeout=10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(connection, selectors.EVENT_READ)
+        begin = time.perf_counter() + warm_up
+        end = begin + seconds
+        for key in selector.get_map().values():
+            _send(key.fileobj, next(following), sent)
+        while (now := time.perf_counter()) < end:
+            for key, _ in selector.select(end - now):
+                answer = _answer(key.fileobj)
+                asked = sent[key.fileobj]  # type: ignore[index]
+                if asked >= begin:
+                    latencies.append((time.perf_counter() - asked) * 1000)
+                    refused += not answer.startswith(GOOD)
+                _send(key.fileobj, next(following), sent)
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+    return Answers(seconds=seconds, latencies=tuple(sorted(latencies)), refused=refused)
+
+
+def _send(connection: object, request: bytes, sent: dict[socket.socket, float]) -> None:
+    assert isinstance(connection, socket.socket)
+    sent[connection] = time.perf_counter()
+    connection.sendall(request)
+
+
+def _answer(connection: object) -> bytes:
+    """The head of the answer; those that count have no body."""
+    assert isinstance(connection, socket.socket)
+    head = b""
+    while END not in head:
+        part = connection.recv(4096)
+        if not part:
+            raise ConnectionError("the server hung up")
+        head += part
+    return head
