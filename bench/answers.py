@@ -158,7 +158,7 @@ def serving(app: str, environ: Mapping[str, str], processes: int = 1) -> Iterato
         port: int = probe.getsockname()[1]
     server = subprocess.Popen(
         [
-            *(sys.executable, "-m", "gunicorn", "-c", os.environ.get("GCONF", str(ROOT / "gunicorn.conf.py"))),
+            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")),
             *("-b", f"{HOST}:{port}", "-w", str(processes), "--log-level", "warning", app),
         ],
         cwd=ROOT,

@@ -24,6 +24,7 @@ from tests.e2e.side_by_side import two_portals
 
 READ = "/contacts/batch/read"
 UPDATE = "/contacts/batch/update"
+CREATE = "/tasks/batch/create"
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +64,13 @@ FAULTS: Mapping[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("call", [READ, UPDATE, "/tasks/batch/create"])
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        *((READ, fault) for fault in FAULTS),
+        *((call, fault) for call in (UPDATE, CREATE) for fault in ("500", "no answer")),
+    ],
+)
 def test_a_passing_fault_delays_the_account_and_says_so(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, fault: str, call: str
 ) -> None:

@@ -73,7 +73,6 @@ class Town:
         self.plant.win(deal_id)
         return deal_id
 
-
     def second_act(self) -> None:
         """Once more, with doubles, deletions and returns."""
         plant, ids = self.plant, self.ids
@@ -154,7 +153,7 @@ def meanwhile(town: Town) -> None:
     on(plant, 3, 20)
     town.meet("Carl", "Busch")
     town.set("Carl", referrer_name="Anna Sommer", origin="recommendation")
-    town.set("Emil", referrer_name="Anna Sommer")
+    town.set("Emil", referrer_name="Anna Sommer", rating="satisfied")
     plant.complete("thank_referrer", ids["Gustav"])
     on(plant, 4, 1)
     shared = town.buy("Hans", "Dora", name="Praxis")
@@ -163,6 +162,7 @@ def meanwhile(town: Town) -> None:
     town.set("Anna", rating="delighted", rated_on="2026-03-28")
     on(plant, 4, 5)
     town.set("Berta", referrer_name="anna.sommer@example.com")
+    town.set("Emilio", rating="satisfied")
     town.set("Dora", do_not_ask="")
     plant.lose(town.deal("Anna", name="Garten"))
     on(plant, 4, 20)

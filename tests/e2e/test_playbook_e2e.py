@@ -168,7 +168,10 @@ def test_thank_referrer(office: Plant) -> None:
     assert_withdrawn(office, "thank_referrer")
 
 
-@pytest.mark.parametrize(("outcome", "said"), [("won", "gewonnen"), ("lost", "verloren")])
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [("won", "wurde am 03.03.2027 gewonnen"), ("lost", "ging am 03.03.2027 verloren")],
+)
 def test_tell_outcome(office: Plant, outcome: str, said: str) -> None:
     """The referrer hears what came of it, as far as the referred person agreed."""
     zoe = office.contact("Zoe", "Winter", email="zoe@example.com", hubspot_owner_id=LENA)
@@ -182,9 +185,7 @@ def test_tell_outcome(office: Plant, outcome: str, said: str) -> None:
     assert task.made == Made(
         owner=LENA, due="Mon 08 Mar 17:00", priority="MEDIUM", on={zoe, anna}, deals={deal}
     )
-    assert f"Der Deal „Dach“ wurde am 03.03.2027 {said}" in task.body or (
-        outcome == "lost" and f"Der Deal „Dach“ ging am 03.03.2027 {said}" in task.body
-    )
+    assert f"Der Deal „Dach“ {said}." in task.body
     assert "was weitererzählt werden darf" in task.body
     office.ui("PATCH", f"deals/{deal}", properties={"dealstage": "contractsent"})
     office.settle()

@@ -288,14 +288,13 @@ def test_what_the_crm_would_not_change_is_shown_and_tried_again(
         plant.erase(story.kaethe)
         plant.settle()
 
-    left = {one for _, one, _ in story.in_crm()}
+    left = {one for of, one, _ in story.in_crm() if of == "contacts"}
     assert left == {story.dora}
     status = plant.call("status").stdout
     assert (
         f"parked      erase {story.kaethe}: {story.dora} still tells of it: VALIDATION_ERROR"
         in status
     )
-    assert set(story.in_database()) == {b"9998877"}  # what Dora's field says
     plant.call("replay", "--parked")
     plant.settle()
 
@@ -320,6 +319,42 @@ def test_a_merged_person_is_erased_under_all_ids(story: Story) -> None:
     plant.settle()
 
     assert (story.in_database(), story.in_crm()) == ({}, [])
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="to be decided: observing writes nothing, so texts stay in the CRM and are read anew",
+)
+def test_an_erasure_while_observing_leaves_nothing_in_the_database(story: Story) -> None:
+    """Whatever may be written to the CRM: here nothing of the person is kept."""
+    plant = story.plant
+    plant.call("configure", "hubspot", "--mode", "observe")
+    plant.settle()
+    plant.erase(story.kaethe)
+    plant.settle()
+
+    assert story.in_database() == {}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="after the deletion nobody knows the name for which old deliveries are searched",
+)
+def test_a_name_corrected_long_ago_is_erased_though_the_deletion_came_first(plant: Plant) -> None:
+    """It stands in nothing but the delivery that once told it."""
+    kaethe = plant.contact(FIRST, LAST)
+    plant.settle()
+    bernd = plant.contact("Bernd", "Keller", spiral_referrer_name=NAME)
+    plant.settle()
+    plant.change(bernd, spiral_referrer_name="")
+    plant.settle()
+    plant.delete(kaethe)
+    plant.settle()
+    plant.erase(kaethe)
+    plant.settle()
+
+    (bodies,) = plant.rows("SELECT group_concat(CAST(body AS TEXT)) FROM delivery")
+    assert json.dumps(LAST).strip('"') not in bodies[0]
 
 
 def test_a_possible_referrer_is_erased_from_the_question(plant: Plant) -> None:
