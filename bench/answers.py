@@ -5,30 +5,26 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.load import HOST, Answers, drive, request
+from bench.load import Answers, drive, request
+from bench.server import Server, serving
 from plugin.sandbox.portal import Portal
 from plugin.sandbox.webhooks import sign
 
-ROOT = Path(__file__).resolve().parent.parent
 PUBLIC_URL = "https://referrals.example.com"
-PATIENCE = 20.0  # seconds a server may take to start
 
-ROUNDS = 5
+ROUNDS = 4
 CONNECTIONS = 16
 WARM_UP = 0.5  # seconds
 SECONDS = 2.0
+BODIES = 2000  # events in all requests that are prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,23 +45,30 @@ SETUPS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Medians over the rounds. Latencies are in ms, rates in answers a second."""
+class Speed:
+    """One application under load: answers a second, latencies in ms, and the server's processor
+    time for an answer in µs (what others do on the machine changes it least)."""
 
-    setup: Setup
     rate: float
-    bare_rate: float
-    ratio: float
     p50: float
     p99: float
-    bare_p50: float
-    bare_p99: float
+    cpu: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Medians over the rounds; ``ratio`` is that of the rounds' ratios of answers a second."""
+
+    setup: Setup
+    ratio: float
+    ours: Speed
+    bare: Speed
     refused: int
 
 
 def measure(folder: Path) -> list[Comparison]:
     """One comparison for each setup."""
-    return [_compare(folder / str(number), setup) for number, setup in enumerate(SETUPS)]
+    return [_compare(folder / f"answers{number}", setup) for number, setup in enumerate(SETUPS)]
 
 
 def _compare(folder: Path, setup: Setup) -> Comparison:
@@ -74,7 +77,7 @@ def _compare(folder: Path, setup: Setup) -> Comparison:
     path = "/webhooks/hubspot"
     ours = [
         request(path, body, _signed(portal, path, body))
-        for body in _bodies(portal, setup.events, 2000 // setup.events)
+        for body in _bodies(portal, setup.events, BODIES // setup.events)
     ]
     theirs = [one.replace(path.encode(), setup.against.encode(), 1) for one in ours]
     environ = {
@@ -84,35 +87,53 @@ def _compare(folder: Path, setup: Setup) -> Comparison:
         "DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}",
         "LOG_LEVEL": "ERROR",
     }
-    rounds: list[tuple[Answers, Answers]] = []
     with ExitStack() as stack:
-        port = stack.enter_context(serving("wsgi:app", environ, setup.processes))
-        bare_port = stack.enter_context(serving("bench.bare:app", environ, setup.processes))
+        plugin, bare = (
+            stack.enter_context(serving(app, environ, processes=setup.processes))
+            for app in ("wsgi:app", "bench.bare:app")
+        )
         driver = stack.enter_context(
             ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
         )
+        mine: list[tuple[Answers, float]] = []
+        others: list[tuple[Answers, float]] = []
         for number in range(ROUNDS):
             # Who is first takes turns, so that a machine that slows down favours nobody.
-            order = [(port, ours), (bare_port, theirs)]
-            answers = [_drive(driver, *one) for one in (order if number % 2 else order[::-1])]
-            rounds.append((answers[0], answers[1]) if number % 2 else (answers[1], answers[0]))
+            turns = [(mine, plugin, ours), (others, bare, theirs)]
+            for answers, server, requests in turns[:: 1 if number % 2 else -1]:
+                answers.append(_drive(driver, server, requests))
     return Comparison(
         setup=setup,
-        rate=median(mine.rate for mine, _ in rounds),
-        bare_rate=median(bare.rate for _, bare in rounds),
-        ratio=median(mine.rate / bare.rate for mine, bare in rounds),
-        p50=median(mine.percentile(0.5) for mine, _ in rounds),
-        p99=median(mine.percentile(0.99) for mine, _ in rounds),
-        bare_p50=median(bare.percentile(0.5) for _, bare in rounds),
-        bare_p99=median(bare.percentile(0.99) for _, bare in rounds),
-        refused=sum(one.refused for pair in rounds for one in pair),
+        ratio=median(a.rate / b.rate for (a, _), (b, _) in zip(mine, others, strict=True)),
+        ours=_speed(mine),
+        bare=_speed(others),
+        refused=sum(answers.refused for answers, _ in [*mine, *others]),
     )
 
 
-def _drive(driver: ProcessPoolExecutor, port: int, requests: Sequence[bytes]) -> Answers:
-    return driver.submit(
-        drive, port, requests, connections=CONNECTIONS, warm_up=WARM_UP, seconds=SECONDS
+def _drive(
+    driver: ProcessPoolExecutor, server: Server, requests: Sequence[bytes]
+) -> tuple[Answers, float]:
+    """The answers, and the processor time of one of them in µs."""
+    before = server.cpu()
+    answers = driver.submit(
+        drive,
+        server.port,
+        requests,
+        connections=CONNECTIONS,
+        warm_up=WARM_UP,
+        seconds=SECONDS,
     ).result()
+    return answers, (server.cpu() - before) / max(1, answers.sent) * 1e6
+
+
+def _speed(rounds: Sequence[tuple[Answers, float]]) -> Speed:
+    return Speed(
+        rate=median(answers.rate for answers, _ in rounds),
+        p50=median(answers.percentile(0.5) for answers, _ in rounds),
+        p99=median(answers.percentile(0.99) for answers, _ in rounds),
+        cpu=median(cpu for _, cpu in rounds),
+    )
 
 
 def _bodies(portal: Portal, events: int, count: int) -> Iterator[bytes]:
@@ -148,40 +169,3 @@ def _signed(portal: Portal, path: str, body: bytes) -> list[tuple[str, str]]:
         ("X-HubSpot-Request-Timestamp", timestamp),
         ("X-HubSpot-Signature-v3", signature),
     ]
-
-
-@contextmanager
-def serving(app: str, environ: Mapping[str, str], processes: int = 1) -> Iterator[int]:
-    """gunicorn on a free port of the loopback; yields the port."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")),
-            *("-b", f"{HOST}:{port}", "-w", str(processes), "--log-level", "warning", app),
-        ],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-    )
-    try:
-        _wait_for(port, server)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            with socket.create_connection((HOST, port), timeout=1) as connection:
-                connection.sendall(f"GET / HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode())
-                if connection.recv(64):
-                    return
-        except OSError:
-            pass
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("gunicorn did not start")
-        time.sleep(0.05)

@@ -7,6 +7,7 @@ import selectors
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -17,11 +18,13 @@ END = b"\r\n\r\n"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """What came back. ``latencies`` are in ms, sorted; ``refused`` answers were no 204."""
+    """What came back. ``latencies`` are in ms, sorted; ``refused`` answers were no 204; ``sent``
+    counts the warm-up too."""
 
     seconds: float
     latencies: tuple[float, ...]
     refused: int
+    sent: int
 
     @property
     def rate(self) -> float:
@@ -51,39 +54,34 @@ def drive(
     """Keep so many connections busy; what was sent during ``warm_up`` does not count."""
     following = cycle(requests)
     latencies: list[float] = []
-    refused = 0
-    with selectors.DefaultSelector() as selector:
-        sent: dict[socket.socket, float] = {}
-        for _ in range(connections):
-            connection = socket.create_connection((HOST, port), timeout=10)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            selector.register(connection, selectors.EVENT_READ)
+    refused = sent = 0
+    asked: dict[socket.socket, float] = {}
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         begin = time.perf_counter() + warm_up
         end = begin + seconds
-        for key in selector.get_map().values():
-            _send(key.fileobj, next(following), sent)
+        for _ in range(connections):
+            connection = stack.enter_context(socket.create_connection((HOST, port), timeout=10))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(connection, selectors.EVENT_READ, connection)
+            asked[connection] = time.perf_counter()
+            connection.sendall(next(following))
         while (now := time.perf_counter()) < end:
             for key, _ in selector.select(end - now):
-                answer = _answer(key.fileobj)
-                asked = sent[key.fileobj]  # type: ignore[index]
-                if asked >= begin:
-                    latencies.append((time.perf_counter() - asked) * 1000)
+                connection = key.data
+                answer = _answer(connection)
+                now = time.perf_counter()
+                sent += 1
+                if asked[connection] >= begin:
+                    latencies.append((now - asked[connection]) * 1000)
                     refused += not answer.startswith(GOOD)
-                _send(key.fileobj, next(following), sent)
-        for key in list(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-    return Answers(seconds=seconds, latencies=tuple(sorted(latencies)), refused=refused)
+                asked[connection] = now
+                connection.sendall(next(following))
+    return Answers(seconds=seconds, latencies=tuple(sorted(latencies)), refused=refused, sent=sent)
 
 
-def _send(connection: object, request: bytes, sent: dict[socket.socket, float]) -> None:
-    assert isinstance(connection, socket.socket)
-    sent[connection] = time.perf_counter()
-    connection.sendall(request)
-
-
-def _answer(connection: object) -> bytes:
+def _answer(connection: socket.socket) -> bytes:
     """The head of the answer; those that count have no body."""
-    assert isinstance(connection, socket.socket)
     head = b""
     while END not in head:
         part = connection.recv(4096)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.answers import ROOT
 from bench.people import TODAY, Somebody, people
+from bench.server import ROOT
 from plugin.referral.model import TaskKind
 from plugin.sandbox.portal import CONTACTS, DEALS, Portal
 from plugin.sandbox.records import Record, Sandbox

@@ -402,7 +402,7 @@ def merge(
     mine = account.id
     ripples.contacts |= neighbours(connection, account, [old, new])
     ripples.history.add(new)
-    _merge_changes(connection, mine, old, new)
+    merge_changes(connection, mine, old, new)
     deals = connection.execute(
         sa.select(contact_deal).where(
             contact_deal.c.account_id == mine, contact_deal.c.contact_id == old
@@ -425,7 +425,7 @@ def merge(
     ripples.history.discard(old)
 
 
-def _merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> None:
+def merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> None:
     """Both histories become one. Where they tell of the same rating one after the other it was
     said twice: an emptying in between keeps the two apart."""
     told = connection.execute(
@@ -433,9 +433,12 @@ def _merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> 
         .where(field_change.c.account_id == mine, field_change.c.contact_id.in_((old, new)))
         .order_by(field_change.c.at)
     ).all()
-    rows = [{**row._mapping, "contact_id": new} for row in told if row.contact_id == old]
+    moved = [row for row in told if row.contact_id == old]
+    if not moved:
+        return
+    rows = [{**row._mapping, "contact_id": new} for row in moved]
     for name in ("spiral_rating", "score"):
-        said = [row for row in told if row.field == name]
+        said = [row for row in told if row.field == name and not _tells_again(row, moved)]
         rows += [
             {**row._mapping, "contact_id": new, "at": row.at - 1, "value": ""}
             for before, row in pairwise(said)
@@ -444,7 +447,22 @@ def _merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> 
             and row.contact_id != before.contact_id
             and row.at - before.at > changes.SAME_WITHIN
         ]
+    connection.execute(
+        sa.delete(field_change).where(
+            field_change.c.account_id == mine, field_change.c.contact_id == old
+        )
+    )
     changes.add(connection, mine, rows)
+
+
+def _tells_again(row: sa.Row[Any], moved: Sequence[sa.Row[Any]]) -> bool:
+    """Whether the CRM's history of the one contact tells what is known of the other as well."""
+    return any(
+        row.contact_id != one.contact_id
+        and (row.field, row.value) == (one.field, one.value)
+        and abs(row.at - one.at) <= changes.SAME_WITHIN
+        for one in moved
+    )
 
 
 def _merge_referrals(connection: sa.Connection, mine: int, old: str, new: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from plugin.errors import PayloadError
-from plugin.pipeline.absorb import NAME_FIELD
+from plugin.pipeline.absorb import NAME_FIELD, merge_changes
 from plugin.pipeline.erase import name_subject
 from plugin.pipeline.lanes import Lane
 from plugin.ports import Adapter, Event, EventKind, Parsed
@@ -235,11 +235,17 @@ def _collect(noted: _Notes, account: Account, event: Event) -> None:
 
 def _write(connection: sa.Connection, account_id: int, noted: _Notes, now: int) -> None:
     if noted.aliases:
+        later = _present_ids(connection, account_id, noted.aliases.values())
         upsert(
             connection,
             alias,
             [
-                {"account_id": account_id, "old_id": old, "new_id": new, "applied": False}
+                {
+                    "account_id": account_id,
+                    "old_id": old,
+                    "new_id": later.get(new, new),
+                    "applied": False,
+                }
                 for old, new in sorted(noted.aliases.items())
             ],
         )
@@ -250,14 +256,9 @@ def _write(connection: sa.Connection, account_id: int, noted: _Notes, now: int) 
     def present(ids: Iterable[str]) -> set[str]:
         return {moved.get(one, one) for one in ids}
 
-    changes.add(
-        connection,
-        account_id,
-        [
-            {**change, "contact_id": moved.get(str(change["contact_id"]), change["contact_id"])}
-            for change in noted.changes
-        ],
-    )
+    changes.add(connection, account_id, noted.changes)
+    for old in sorted({str(one["contact_id"]) for one in noted.changes} & moved.keys()):
+        merge_changes(connection, account_id, old, moved[old])
     hints.mark(connection, account_id, HintKind.CONTACT, present(noted.contacts), due_at=now)
     hints.mark(
         connection,

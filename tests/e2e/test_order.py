@@ -10,21 +10,25 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 from wsgiref.util import shift_path_info
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from plugin.app import open_parts
+from plugin.referral.model import ASK_KINDS
 from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox
@@ -35,8 +39,19 @@ from plugin.storage.tasks import key_in
 from tests.e2e.plant import Plant
 
 Event = dict[str, Any]
-Story = Callable[[Plant], None]
-Picture = dict[str, Any]
+Task = tuple[str, tuple[str, ...], str]
+"""Kind, contacts it stands on, key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Fields and links by contact, and the tasks in the CRM."""
+
+    contacts: dict[str, dict[str, Any]]
+    open: list[Task]
+    done: list[Task]
+    withdrawn: list[Task]
+
 
 LAST_DAY = datetime(2026, 10, 5, 9, tzinfo=UTC)  # a Monday: when the deliveries arrive
 
@@ -65,61 +80,18 @@ class Town:
             self.ids[first], **{f"spiral_{name}": value for name, value in properties.items()}
         )
 
-    def deal(self, *names: str, **more: str) -> str:
-        return self.plant.deal(*(self.ids[name] for name in names), **more)
+    def deal(self, *names: str, name: str = "Küche", amount: str = "1000") -> str:
+        return self.plant.deal(*(self.ids[one] for one in names), name=name, amount=amount)
 
-    def buy(self, *names: str, **more: str) -> str:
-        deal_id = self.deal(*names, **more)
+    def buy(self, *names: str, name: str = "Küche", amount: str = "1000") -> str:
+        deal_id = self.deal(*names, name=name, amount=amount)
         self.plant.win(deal_id)
         return deal_id
 
-    def second_act(self) -> None:
-        """Once more, with doubles, deletions and returns."""
-        plant, ids = self.plant, self.ids
-        on(plant, 7, 10)
-        self.meet("Uwe", "Horn")
-        self.set("Uwe", referrer_name="Ida Voss", origin="recommendation")
-        self.meet("Vera", "Jung")
-        self.set("Vera", referrer_name="Rosa Blum")
-        self.set("Paul", referrer_name="Rosa Blum")
-        self.buy("Vera", "Paul", name="Turm")
-        self.set("Theo", rating="")
-        on(plant, 7, 20)
-        plant.delete(ids["Ida"])
-        ids["Rosa2"] = plant.contact("Rosa", "Blum", company="Blumen Blum")
-        self.set("Rosa2", referrer_name="Theo Frank", rating="delighted")
-        self.set("Theo", rating="satisfied")
-        self.meet("Xaver", "Adler")
-        self.set("Xaver", referrer_name="Rosa Blum", rated_on="2026-07-18", rating="delighted")
-        on(plant, 8, 1)
-        self.buy("Rosa2", name="Markt")
-        self.set("Rosa2", rating="satisfied")
-        self.set("Rosa", rating="satisfied")
-        self.set("Uwe", referrer_name="")
-        self.set("Uwe", referrer_name="Ida Voss")
-        plant.delete(ids["Theo"])
-        on(plant, 8, 15)
-        ids["Rosen"] = plant.merge(ids["Rosa"], ids["Rosa2"])
-        plant.restore(ids["Theo"])
-        self.set("Theo", rating="angry")
-        self.meet("Yvonne", "Zorn")
-        self.buy("Yvonne", "Xaver", "Theo", name="Zelt")
-        on(plant, 8, 20)
-        plant.delete(ids["Yvonne"])
-        plant.change(ids["Vera"], lastname="Adler", email="vera@example.com")
-        self.set("Moritz", referrer_name="Nora Quast; vera@example.com; Uwe Horn")
-        on(plant, 9, 1)
-        self.set("Theo", rating="delighted")
-        self.set("Xaver", rating="dissatisfied")
-        self.set("Xaver", rating="")
-        plant.change(ids["Xaver"], hubspot_owner_id="64492918")
-        self.set("Paul", do_not_ask="true", rating="dissatisfied")
 
-
-def before(plant: Plant) -> Town:
-    """What the plugin has seen and worked off before the deliveries stop."""
-    town = Town(plant)
-    on(plant, 3, 2)
+def before(town: Town) -> None:
+    """People who know each other."""
+    on(town.plant, 3, 2)
     for first, last in (
         ("Anna", "Sommer"),
         ("Berta", "Winter"),
@@ -144,11 +116,11 @@ def before(plant: Plant) -> Town:
     town.set("Paul", referrer_name="Berta Winter")
     town.set("Theo", rating="satisfied", referrer_name="Rosa Blum; Paul Stein")
     town.buy("Paul", "Rosa", name="Saal")
-    return town
 
 
 def meanwhile(town: Town) -> None:
-    """What is told late."""
+    """Referrers corrected, a circle, merges, deletions, deals won and reopened, ratings about
+    other days, contacts who must not be asked."""
     plant, ids = town.plant, town.ids
     on(plant, 3, 20)
     town.meet("Carl", "Busch")
@@ -196,8 +168,50 @@ def meanwhile(town: Town) -> None:
     plant.delete(carls, "deals")
     town.buy("Carl", name="Laden neu", amount="2500")
     town.set("Carl", rating="dissatisfied", rated_on="2026-07-01")
-    town.second_act()
-    plant.set_clock(LAST_DAY)
+    second_act(town)
+
+
+def second_act(town: Town) -> None:
+    """Once more, with doubles, deletions and returns."""
+    plant, ids = town.plant, town.ids
+    on(plant, 7, 10)
+    town.meet("Uwe", "Horn")
+    town.set("Uwe", referrer_name="Ida Voss", origin="recommendation")
+    town.meet("Vera", "Jung")
+    town.set("Vera", referrer_name="Rosa Blum")
+    town.set("Paul", referrer_name="Rosa Blum")
+    town.buy("Vera", "Paul", name="Turm")
+    town.set("Theo", rating="")
+    on(plant, 7, 20)
+    plant.delete(ids["Ida"])
+    ids["Rosa2"] = plant.contact("Rosa", "Blum", company="Blumen Blum")
+    town.set("Rosa2", referrer_name="Theo Frank", rating="delighted")
+    town.set("Theo", rating="satisfied")
+    town.meet("Xaver", "Adler")
+    town.set("Xaver", referrer_name="Rosa Blum", rated_on="2026-07-18", rating="delighted")
+    on(plant, 8, 1)
+    town.buy("Rosa2", name="Markt")
+    town.set("Rosa2", rating="satisfied")
+    town.set("Rosa", rating="satisfied")
+    town.set("Uwe", referrer_name="")
+    town.set("Uwe", referrer_name="Ida Voss")
+    plant.delete(ids["Theo"])
+    on(plant, 8, 15)
+    ids["Rosen"] = plant.merge(ids["Rosa"], ids["Rosa2"])
+    plant.restore(ids["Theo"])
+    town.set("Theo", rating="angry")
+    town.meet("Yvonne", "Zorn")
+    town.buy("Yvonne", "Xaver", "Theo", name="Zelt")
+    on(plant, 8, 20)
+    plant.delete(ids["Yvonne"])
+    plant.change(ids["Vera"], lastname="Adler", email="vera@example.com")
+    town.set("Moritz", referrer_name="Nora Quast; vera@example.com; Uwe Horn")
+    on(plant, 9, 1)
+    town.set("Theo", rating="delighted")
+    town.set("Xaver", rating="dissatisfied")
+    town.set("Xaver", rating="")
+    plant.change(ids["Xaver"], hubspot_owner_id="64492918")
+    town.set("Paul", do_not_ask="true", rating="dissatisfied")
 
 
 # ------------------------------------------------------------------------------ the stage
@@ -239,7 +253,7 @@ class Theatre:
             server.server_close()
 
     @contextmanager
-    def performance(self) -> Iterator[Plant]:
+    def performance(self, policy: str) -> Iterator[Plant]:
         """A fresh CRM with the plugin connected to it."""
         number = str(len(self._apps))
         crm = Sandbox(Portal(rate_limit=1_000_000))
@@ -257,7 +271,9 @@ class Theatre:
         parts = open_parts(load_settings(environ))
         try:
             plant = Plant(crm, environ["HUBSPOT_API_URL"], parts, environ)
-            plant.connect("--fallback-owner", "64492917")
+            rules = self._folder / f"{number}.toml"
+            rules.write_text(policy)
+            plant.connect("--fallback-owner", "64492917", "--policy", str(rules))
             yield plant
         finally:
             parts.database.close()
@@ -277,25 +293,20 @@ def untold(plant: Plant) -> list[Event]:
     return [dict(event) for event in events]
 
 
-def deliver(plant: Plant, batches: Iterable[Sequence[Event]]) -> None:
-    """Each batch is one delivery, received and stored."""
-    rows = [
-        {
-            "crm": "hubspot",
-            "endpoint": "",
-            "received_at": plant.now_ms(),
-            "body": json.dumps(batch).encode(),
-            "state": "new",
-        }
-        for batch in batches
-        if batch
-    ]
-    if rows:
-        with plant.parts.database.write() as connection:
-            connection.execute(sa.insert(delivery), rows)
+def deliver(plant: Plant, batch: Sequence[Event]) -> None:
+    """One delivery, received and stored."""
+    row = {
+        "crm": "hubspot",
+        "endpoint": "",
+        "received_at": plant.now_ms(),
+        "body": json.dumps(batch).encode(),
+        "state": "new",
+    }
+    with plant.parts.database.write() as connection:
+        connection.execute(sa.insert(delivery), row)
 
 
-def picture(plant: Plant, names: dict[str, str]) -> Picture:
+def picture(plant: Plant, names: Mapping[str, str]) -> Picture:
     """What the plugin has made of it all: fields, links and tasks in the CRM."""
     who = {record_id: name for name, record_id in names.items()}
     with plant.crm.lock:
@@ -310,12 +321,208 @@ def picture(plant: Plant, names: dict[str, str]) -> Picture:
             }
             for record in plant.crm.all(CONTACTS)
         }
-        tasks: dict[str, list[tuple[Any, ...]]] = {"open": [], "done": [], "withdrawn": []}
+        found: dict[str, list[Task]] = {"open": [], "done": [], "withdrawn": []}
         for record in plant.task_records().values():
             body = record.value("hs_task_body") or ""
             done = record.value("hs_task_status") == "COMPLETED"
             state = "open" if not done else "withdrawn" if "Zurückgezogen" in body else "done"
             kind = body.rsplit("[spiral:", 1)[1].split(":")[0]
-            on = [who.get(end.id, "?") for end, _ in plant.crm.linked(record, CONTACTS)]
-            tasks[state].append((kind, on, key_in(body)))
-    return {"contacts": contacts, **{state: sorted(found) for state, found in tasks.items()}}
+            on = tuple(who.get(end.id, "?") for end, _ in plant.crm.linked(record, CONTACTS))
+            found[state].append((kind, on, key_in(body) or ""))
+    return Picture(
+        contacts=contacts,
+        open=sorted(found["open"]),
+        done=sorted(found["done"]),
+        withdrawn=sorted(found["withdrawn"]),
+    )
+
+
+# ------------------------------------------------------------------------------ the orders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """How the events arrive. ``by_record``: all about one record together, else all mixed;
+    ``twice``: how many come once more; ``deliveries``: in how many pieces; ``runs``: how often the
+    worker works off what has come so far, before the end."""
+
+    seed: int
+    by_record: bool
+    twice: int
+    deliveries: int
+    runs: int
+
+    def arrange(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], bool]]:
+        """The deliveries, and after which of them the worker runs."""
+        dice = Random(self.seed)
+        mixed = [*events, *dice.sample(events, self.twice)]
+        dice.shuffle(mixed)
+        if self.by_record:
+            place = {about(event): dice.random() for event in mixed}
+            mixed.sort(key=lambda event: place[about(event)])
+        cuts = [0, *sorted(dice.sample(range(1, len(mixed)), self.deliveries - 1)), len(mixed)]
+        runs = set(dice.sample(range(self.deliveries), min(self.runs, self.deliveries)))
+        for number, (start, end) in enumerate(pairwise(cuts)):
+            yield mixed[start:end], number in runs
+
+
+def about(event: Event) -> Any:
+    return event.get("objectId") or event.get("fromObjectId")
+
+
+def orders(*, runs: int) -> st.SearchStrategy[Order]:
+    return st.builds(
+        Order,
+        seed=st.integers(0, 2**16),
+        by_record=st.booleans(),
+        twice=st.integers(0, 40),
+        deliveries=st.integers(1, 60),
+        runs=st.integers(1, runs) if runs else st.just(0),
+    )
+
+
+def performed(theatre: Theatre, story: Story, order: Order | None) -> Picture:
+    """What comes of the story where its events arrive in this order (None: as they happened)."""
+    with theatre.performance(story.policy) as plant:
+        town = Town(plant)
+        story.before(town)
+        deliver(plant, untold(plant))
+        plant.work()
+        story.meanwhile(town)
+        plant.set_clock(LAST_DAY)
+        events = untold(plant)
+        for batch, works in order.arrange(events) if order else [(events, False)]:
+            deliver(plant, batch)
+            if works:
+                plant.work()
+        plant.work()
+        return picture(plant, town.ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    before: Callable[[Town], None]
+    """What the plugin has seen and worked off before the deliveries stop."""
+    meanwhile: Callable[[Town], None]
+    """What is told late."""
+    policy: str = ""
+
+
+SAGA = Story(before=before, meanwhile=meanwhile)
+
+
+@pytest.fixture(scope="module")
+def reference(theatre: Theatre) -> Picture:
+    """The story told at once and in the order of events."""
+    return performed(theatre, SAGA, None)
+
+
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=number,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(Phase.explicit, Phase.generate),  # to shrink one would take hours
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def kinds(tasks: Iterable[Task]) -> list[tuple[str, tuple[str, ...]]]:
+    """Without keys: a task that was intended before a merge was heard of keeps the key it got."""
+    return sorted((kind, on) for kind, on, _ in tasks)
+
+
+def same_in_the_end(theatre: Theatre, reference: Picture, order: Order) -> None:
+    """Fields, links and tasks are those of the reference. Where the worker ran in between, there
+    may besides be tasks that it has withdrawn again, having heard the rest."""
+    found = performed(theatre, SAGA, order)
+    assert found.contacts == reference.contacts
+    assert kinds(found.open) == kinds(reference.open)
+    assert found.done == reference.done
+    assert Counter(kinds(reference.withdrawn)) <= Counter(kinds(found.withdrawn))
+    keys = [key for _, _, key in (*found.open, *found.done, *found.withdrawn)]
+    assert len(set(keys)) == len(keys)
+
+
+@examples(3)
+@given(order=orders(runs=0))
+def test_the_order_of_deliveries_does_not_matter(
+    theatre: Theatre, reference: Picture, order: Order
+) -> None:
+    """Shuffled, doubled and split differently, all delivered before the worker runs: the very
+    same fields and tasks."""
+    assert performed(theatre, SAGA, order) == reference
+
+
+@examples(3)
+@given(order=orders(runs=6))
+def test_it_does_not_matter_when_the_worker_runs(
+    theatre: Theatre, reference: Picture, order: Order
+) -> None:
+    """The same, and the worker runs in between on what has come so far."""
+    same_in_the_end(theatre, reference, order)
+
+
+@pytest.mark.slow
+@examples(40)
+@given(order=orders(runs=0))
+def test_the_order_of_deliveries_never_matters(
+    theatre: Theatre, reference: Picture, order: Order
+) -> None:
+    """Many more orders."""
+    assert performed(theatre, SAGA, order) == reference
+
+
+@pytest.mark.slow
+@examples(80)
+@given(order=orders(runs=12))
+def test_it_never_matters_when_the_worker_runs(
+    theatre: Theatre, reference: Picture, order: Order
+) -> None:
+    """Many more orders, with the worker running in between."""
+    same_in_the_end(theatre, reference, order)
+
+
+# ------------------------------------------------------------- where not all can be asked now
+
+
+def crowd(town: Town) -> None:
+    """Nine customers, all worth an ask, some more than others."""
+    on(town.plant, 3, 2)
+    for number, first in enumerate(("Ada", "Bea", "Cleo", "Dea", "Eva", "Fee", "Gro", "Ina", "Jo")):
+        town.meet(first, "Linde")
+        if number % 2:
+            town.set(first, origin="recommendation")
+        town.buy(first)
+
+
+def grown_fond(town: Town) -> None:
+    """Each in their own time."""
+    for number, first in enumerate(("Jo", "Fee", "Ada", "Eva", "Ina", "Bea", "Gro", "Dea", "Cleo")):
+        on(town.plant, 4, 1 + number % 4)
+        town.set(first, rating="delighted" if number % 3 else "satisfied")
+        town.plant.lose(town.deal(first, name="Anbau"))
+        if number % 3 == 1:
+            on(town.plant, 5, 1 + number)
+            town.set(first, rated_on=f"2026-04-{20 + number}")
+
+
+FEW_ASKS = Story(before=crowd, meanwhile=grown_fond, policy="[asks]\nper_owner_and_week = 2\n")
+
+
+@pytest.fixture(scope="module")
+def few_asks(theatre: Theatre) -> Picture:
+    """Two asks a week."""
+    found = performed(theatre, FEW_ASKS, None)
+    assert sum(kind in ASK_KINDS for kind, _, _ in found.open) == 2
+    return found
+
+
+@examples(2)
+@given(order=orders(runs=0))
+def test_who_is_asked_this_week_does_not_depend_on_the_order(
+    theatre: Theatre, few_asks: Picture, order: Order
+) -> None:
+    """Where the weekly budget of asks binds, the same contacts are asked, once all is delivered."""
+    assert performed(theatre, FEW_ASKS, order) == few_asks

@@ -224,10 +224,14 @@ def test_late_deliveries_do_not_bring_an_erased_person_back(story: Story) -> Non
     assert plant.count("SELECT count(*) FROM hint") == 0
 
 
-STEPS = ("_redact_deliveries", "_erase_in_crm", "_erase_here")
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("_redact_deliveries", marks=pytest.mark.slow),
+        pytest.param("_erase_in_crm", marks=pytest.mark.slow),
+        "_erase_here",
+    ],
+)
 def test_an_erasure_that_broke_off_is_done_again(
     story: Story, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

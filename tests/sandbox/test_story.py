@@ -22,8 +22,9 @@ from rich.console import Console
 from plugin.errors import ConfigurationError
 from plugin.manifest import manifest
 from plugin.referral.model import Stage, TaskKind
-from plugin.sandbox import demo, story
-from plugin.sandbox.demo import Calendar, Crm, CrmTask, Difference, People, Row, differences
+from plugin.sandbox import ending, story
+from plugin.sandbox.ending import Difference, Row, differences
+from plugin.sandbox.people import Calendar, Crm, CrmTask, People
 from plugin.sandbox.portal import STAFF
 from plugin.sandbox.story import (
     CAST,
@@ -188,7 +189,7 @@ class Recalled(Crm):
         for gone in ("franke", "lorenz_twin"):
             del self.people.ids[gone]
         self.fields = {
-            self.people.ids[who]: demo.expected_fields(one, self.people)
+            self.people.ids[who]: ending.expected_fields(one, self.people)
             for who, one in ENDING.items()
         }
         self.written = [
@@ -282,7 +283,7 @@ def shown(width: int) -> str:
         referrer="Jonas Keller",
         tasks=("Herkunft erfragen",),
     )
-    demo.show_ending(Console(file=told, width=width), [row])
+    ending.show_ending(Console(file=told, width=width), [row])
     return told.getvalue()
 
 
