@@ -10,9 +10,31 @@ GIVEN = ("Anna", "Bernd", "Clara", "David", "Eva", "Frank", "Greta", "Hans", "Id
 BEGIN = ("B", "D", "F", "G", "H", "K", "L", "M", "R", "S", "W", "Br", "Kr", "Schm", "St")
 MIDDLE = ("ab", "ed", "if", "ol", "un", "er", "arm", "eil", "ick", "ost")
 END = (
-    "er mann ke berg hoff stein feld bach ler ing en zer "
-    "ner kamp loh rich dorf tke gel sen ert old bich vogt"
-).split()
+    "er",
+    "mann",
+    "ke",
+    "berg",
+    "hoff",
+    "stein",
+    "feld",
+    "bach",
+    "ler",
+    "ing",
+    "en",
+    "zer",
+    "ner",
+    "kamp",
+    "loh",
+    "rich",
+    "dorf",
+    "tke",
+    "gel",
+    "sen",
+    "ert",
+    "old",
+    "bich",
+    "vogt",
+)
 SURNAMES = len(BEGIN) * len(MIDDLE) * len(END)
 COMPANIES = ("Bäckerei", "Schreinerei", "Praxis", "Kanzlei", "Gärtnerei", "Druckerei")
 CITIES = ("Rosenheim", "Bremen", "Kassel", "Jena", "Ulm", "Husum")

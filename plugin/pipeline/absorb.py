@@ -368,6 +368,22 @@ def neighbours(connection: sa.Connection, account: Account, ids: Iterable[str]) 
     return {other for one, other in pairs if one in wanted and one != other}
 
 
+def partners(connection: sa.Connection, account: Account, ids: Iterable[str]) -> set[str]:
+    """Who shares a deal with these contacts: tasks about it are made once, for one of them."""
+    wanted = sorted(set(ids))
+    mine, theirs = contact_deal.alias(), contact_deal.alias()
+    rows = connection.execute(
+        sa.select(theirs.c.contact_id)
+        .distinct()
+        .join(
+            mine,
+            sa.and_(mine.c.account_id == theirs.c.account_id, mine.c.deal_id == theirs.c.deal_id),
+        )
+        .where(mine.c.account_id == account.id, mine.c.contact_id.in_(wanted))
+    )
+    return set(rows.scalars()) - set(wanted)
+
+
 def pending_merges(
     connection: sa.Connection, account: Account, snapshots: Sequence[ContactSnapshot]
 ) -> dict[str, str]:
@@ -569,7 +585,8 @@ def let_go(
     ripples: Ripples,
 ) -> None:
     """These contacts are not in the CRM any more: their names go, their referrals stay counted."""
-    ripples.contacts |= neighbours(connection, account, ids) - set(ids)
+    others = neighbours(connection, account, ids) | partners(connection, account, ids)
+    ripples.contacts |= others - set(ids)
     _unlink(connection, account, ids, ripples)
     connection.execute(
         sa.update(contact)

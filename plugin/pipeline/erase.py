@@ -52,6 +52,21 @@ def name_subject(key: str) -> str:
     return f"name:{key}"
 
 
+def buried_names(
+    connection: sa.Connection, vault: Vault, account: Account, keys: Iterable[str]
+) -> set[str]:
+    """Those of the told names (their keys) that were erased."""
+    graves = {
+        grave: key for key in keys for grave in vault.tombstones(account.crm_id, name_subject(key))
+    }
+    found = connection.execute(
+        sa.select(tombstone.c.hash).where(
+            tombstone.c.account_id == account.id, tombstone.c.hash.in_(sorted(graves))
+        )
+    )
+    return {graves[grave] for grave in found.scalars()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Traces:
     """Where a person is mentioned."""

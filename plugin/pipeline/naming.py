@@ -13,7 +13,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.pipeline.absorb import NAME_FIELD, PERSON, Ripples, drop_referrals, person_of
+from plugin.pipeline.absorb import (
+    NAME_FIELD,
+    PERSON,
+    Ripples,
+    drop_referrals,
+    partners,
+    person_of,
+)
 from plugin.ports import ContactSnapshot
 from plugin.referral.circles import Edge, refused
 from plugin.referral.matching import Match, Person, keys_of_told, match
@@ -85,6 +92,7 @@ def update_referrals(
     touched |= _match_all(connection, account, unlinked, ripples)
     if touched:
         _refuse_circles(connection, account, touched, ripples)
+        ripples.contacts |= partners(connection, account, touched)
 
 
 def _told(snapshot: ContactSnapshot, said: Sequence[FieldChange], now: datetime) -> list[_Told]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from plugin.errors import CrmError, CrmRejected, LeaseLost
 from plugin.pipeline import absorb, todo
-from plugin.pipeline.absorb import Ripples
+from plugin.pipeline.absorb import NAME_FIELD, Ripples
 from plugin.pipeline.casebook import Books, case_of, open_books, outcome_of
+from plugin.pipeline.erase import buried_names
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.naming import update_referrals
 from plugin.pipeline.outbox import Outbox
@@ -27,6 +28,8 @@ from plugin.ports import (
 )
 from plugin.referral.decision import decide
 from plugin.referral.model import Case, Decision, WantedTask
+from plugin.referral.names import split_referrers, text_key
+from plugin.secrets import Vault
 from plugin.storage import accounts, hints, tasks
 from plugin.storage.accounts import Account
 from plugin.storage.database import Database
@@ -61,6 +64,7 @@ class Reconciler:
         session: Session,
         lane: Lane,
         *,
+        vault: Vault,
         keeps_history: bool,
         now_ms: Callable[[], int],
         utc_now: Callable[[], datetime],
@@ -69,6 +73,7 @@ class Reconciler:
         self._account = account
         self._session = session
         self._lane = lane
+        self._vault = vault
         self._keeps_history = keeps_history
         self._now_ms = now_ms
         self._utc_now = utc_now
@@ -152,6 +157,8 @@ class Reconciler:
         history has to be read before anything can be decided about them."""
         account, now = self._account, self._now_ms()
         with self._lane.write() as connection:
+            if account.observing:
+                loaded = self._without_erased(connection, loaded)
             for old, new in absorb.pending_merges(connection, account, loaded.contacts).items():
                 absorb.merge(connection, account, old, new, ripples)
             absorb.absorb_cards(connection, account, [one.card for one in loaded.contacts], ripples)
@@ -171,6 +178,24 @@ class Reconciler:
             waiting = self._let_go(connection, batch, loaded, ripples)
             self._spread(connection, ripples)
         return waiting, unsure
+
+    def _without_erased(self, connection: sa.Connection, loaded: Loaded) -> Loaded:
+        """Where nothing may be written, names of erased people stay in the CRM's fields; they
+        are not taken in again."""
+        told = {
+            one.card.crm_id: split_referrers(one.values.get(NAME_FIELD, ""))
+            for one in loaded.contacts
+        }
+        keys = {text_key(name) for names in told.values() for name in names}
+        buried = buried_names(connection, self._vault, self._account, keys) if keys else set()
+        if not buried:
+            return loaded
+        contacts = []
+        for one in loaded.contacts:
+            left = [name for name in told[one.card.crm_id] if text_key(name) not in buried]
+            values = {**one.values, NAME_FIELD: "; ".join(left)} if told[one.card.crm_id] else {}
+            contacts.append(replace(one, values=values or one.values))
+        return replace(loaded, contacts=tuple(contacts))
 
     def _let_go(
         self, connection: sa.Connection, batch: Sequence[Hint], loaded: Loaded, ripples: Ripples

@@ -8,6 +8,7 @@ more on slow disks). ``put`` returns when the delivery is on disk, never before.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +21,8 @@ from plugin.storage.database import Database, upsert
 from plugin.storage.tables import counter, delivery
 
 MAX_GROUP = 200
+LOOKS = 5  # at most, before a group is taken that is smaller than the last one
+LOOK_EVERY = 0.001  # seconds
 COUNT_EVERY = 2_000  # milliseconds
 PUT_TIMEOUT = 4.0  # seconds; CRMs give up after five
 
@@ -30,7 +33,7 @@ class Inbox:
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
-        self._queue: SimpleQueue[tuple[dict[str, Any], Future[None]]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[dict[str, Any], Future[None]] | None] = SimpleQueue()
         self._start = threading.Lock()
         self._counting = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -39,8 +42,7 @@ class Inbox:
 
     def put(self, *, crm: str, endpoint: str, body: bytes) -> None:
         """Store one delivery durably. Raises what the database raised, or ``TimeoutError``."""
-        if not self._thread:
-            self._run()
+        self._run()
         stored: Future[None] = Future()
         row = {
             "crm": crm,
@@ -55,19 +57,25 @@ class Inbox:
     def count(self, name: str, subject: str) -> None:
         """Count something that leaves no other trace (a refused delivery).
 
-        Written at most every two seconds, so that a flood of forgeries costs no writes."""
+        Written at most every two seconds and not waited for: a flood of forgeries costs no
+        writes, and a busy database delays no refusal."""
         with self._counting:
             self._counts[name, subject] += 1
             if self._now() - self._counted_at < COUNT_EVERY:
                 return
             self._counted_at = self._now()
+        self._run()
+        self._queue.put(None)  # wakes the writer
+
+    def _take_counts(self) -> Counter[tuple[str, str]]:
+        with self._counting:
             counts, self._counts = self._counts, Counter()
-        with self._database.write() as connection:
-            for (counted, of), n in counts.items():
-                count(connection, counted, of, at=self._now(), by=n)
+        return counts
 
     def _run(self) -> None:
         # Started on first use: a thread made before gunicorn forks would not exist afterwards.
+        if self._thread:
+            return
         with self._start:
             if not self._thread:
                 self._thread = threading.Thread(target=self._write, name="inbox", daemon=True)
@@ -75,19 +83,39 @@ class Inbox:
 
     def _write(self) -> None:
         insert = sa.insert(delivery)
+        size = 1
         while True:
-            group = [self._queue.get()]
-            while len(group) < MAX_GROUP and not self._queue.empty():
-                group.append(self._queue.get())
+            group = self._group(size)
+            size = len(group)
+            waiting = [one for one in group if one is not None]
+            counts = self._take_counts() if len(waiting) < len(group) else {}
             try:
                 with self._database.write() as connection:
-                    connection.execute(insert, [row for row, _ in group])
+                    if waiting:
+                        connection.execute(insert, [row for row, _ in waiting])
+                    for (name, subject), n in counts.items():
+                        count(connection, name, subject, at=self._now(), by=n)
             except Exception as error:  # noqa: BLE001 - handed to the waiting requests, which raise it
-                for _, stored in group:
+                for _, stored in waiting:
                     stored.set_exception(error)
             else:
-                for _, stored in group:
+                for _, stored in waiting:
                     stored.set_result(None)
+
+    def _group(self, expected: int) -> list[tuple[dict[str, Any], Future[None]] | None]:
+        """What has come, at least one. ``expected``: how many came the last time.
+
+        Whoever was answered then may be sending again: waiting for as many makes few large
+        groups of many small ones. One who sends alone is never kept waiting.
+        """
+        group = [self._queue.get()]
+        for _ in range(LOOKS):
+            if self._queue.qsize() + 1 >= expected:
+                break
+            time.sleep(LOOK_EVERY)
+        while len(group) < MAX_GROUP and not self._queue.empty():
+            group.append(self._queue.get())
+        return group
 
 
 def count(connection: sa.Connection, name: str, subject: str, *, at: int, by: int = 1) -> None:

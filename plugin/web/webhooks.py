@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from typing import cast
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
@@ -33,7 +35,7 @@ def webhooks(receiver: Receiver) -> Blueprint:
             crm,
             endpoint,
             path=request.path,
-            headers={name.lower(): value for name, value in request.headers},
+            headers=cast(Mapping[str, str], request.headers),  # finds names in any case
             body=body,
         )
         return Response(status=204)

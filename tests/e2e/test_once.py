@@ -520,31 +520,30 @@ def test_our_own_echo_dies_out(plant: Plant, anna: str) -> None:
     assert plant.crm.outbox.status()["events"] == events
 
 
-# ----------------------------------------------------------------------------- merged contacts
+# ---------------------------------------------------------------------------- shared deals
 
 
-def test_the_same_task_of_two_contacts_that_become_one_is_one(plant: Plant) -> None:
-    """One of them stays, the done one where there is one; the other is withdrawn."""
-    plant.contact("Anna", "Sommer", email="anna.sommer@example.com")
+def test_two_contacts_of_one_deal_tell_its_outcome_once(plant: Plant, anna: str) -> None:
+    """Whoever of them is said to be sent by the referrer later takes no second task along."""
+    bernd = plant.contact("Bernd", "Keller", spiral_origin="other")
+    carla = plant.contact("Carla", "Winter", spiral_origin="other")
+    plant.win(plant.deal(bernd, carla))
     plant.settle()
-    told = {"spiral_origin": "recommendation", "spiral_referrer_name": "anna.sommer@example.com"}
-    first = plant.contact("Bernd", "Keller", **told)
-    second = plant.contact("Bernhard", "Keller", **told)
-    plant.settle()
-    assert plant.tasks() == [
-        ("ask_referral_details", "open"),
-        ("ask_referral_details", "open"),
-        ("thank_referrer", "open"),
-        ("thank_referrer", "open"),
-    ]
-    plant.complete("ask_referral_details", second)
+    for contact_id in (carla, bernd):
+        plant.change(contact_id, spiral_referrer_name="anna.sommer@example.com")
+        plant.settle()
+        assert [one for one in plant.open_tasks(anna) if one == "tell_outcome"] == ["tell_outcome"]
 
-    plant.merge(first, second)
+
+def test_the_task_about_a_deal_moves_on_when_its_contact_leaves(plant: Plant, anna: str) -> None:
+    """It is always about a contact that is there, and always once."""
+    bernd = plant.contact("Bernd", "Keller")
+    plant.win(plant.deal(anna, bernd))
+    plant.settle()
+    assert (plant.open_tasks(anna), plant.open_tasks(bernd)) == (["ask_origin"], [])
+
+    plant.delete(anna)
     plant.settle()
 
-    assert known(plant) == [
-        ("ask_referral_details", "done"),
-        ("ask_referral_details", "withdrawn"),
-        ("thank_referrer", "open"),
-        ("thank_referrer", "withdrawn"),
-    ]
+    assert plant.open_tasks() == ["ask_origin"]
+    assert plant.open_tasks(bernd) == ["ask_origin"]

@@ -325,10 +325,6 @@ def test_a_merged_person_is_erased_under_all_ids(story: Story) -> None:
     assert (story.in_database(), story.in_crm()) == ({}, [])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="to be decided: observing writes nothing, so texts stay in the CRM and are read anew",
-)
 def test_an_erasure_while_observing_leaves_nothing_in_the_database(story: Story) -> None:
     """Whatever may be written to the CRM: here nothing of the person is kept."""
     plant = story.plant

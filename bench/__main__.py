@@ -1,0 +1,124 @@
+"""``make bench``, or ``python -m bench [answers] [calls] [processor] [latency]``.
+
+Everything runs on the loopback and ends by itself, in about three minutes. The tables are also
+written to ``bench/results/``, which git ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import answers, calls, latency, processor
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row))
+    return table
+
+
+def show_answers(folder: Path) -> tuple[Table, list[dict[str, Any]]]:
+    found = answers.measure(folder)
+    table = _table(
+        "Answers to webhooks: the receiver on gunicorn, against a bare Flask application",
+        ("delivery", "/s", "bare /s", "ratio", "cpu ratio", "p50 ms", "bare", "p99 ms", "bare"),
+        [
+            (
+                f"{one.setup.events} event{'s' * (one.setup.events > 1)}, "
+                f"{one.setup.processes} process{'es' * (one.setup.processes > 1)}",
+                f"{one.ours.rate:.0f}",
+                f"{one.bare.rate:.0f}",
+                f"{one.ratio:.2f}",
+                f"{one.bare.cpu / one.ours.cpu:.2f}",
+                f"{one.ours.p50:.1f}",
+                f"{one.bare.p50:.1f}",
+                f"{one.ours.p99:.1f}",
+                f"{one.bare.p99:.1f}",
+            )
+            for one in found
+        ],
+    )
+    refused = sum(one.refused for one in found)
+    if refused:
+        raise RuntimeError(f"{refused} deliveries were not taken")
+    return table, [asdict(one) for one in found]
+
+
+def show_calls(folder: Path) -> tuple[Table, list[dict[str, Any]]]:
+    found = calls.measure(folder)
+    table = _table(
+        "Calls to the CRM: read, decide, write fields",
+        ("contacts", "", "reads", "writes", "calls a contact"),
+        [
+            (one.contacts, one.what, one.reads, one.writes, f"{one.total / one.contacts:.3f}")
+            for one in found
+        ],
+    )
+    return table, [{**asdict(one), "total": one.total} for one in found]
+
+
+def show_processor(folder: Path) -> tuple[Table, list[dict[str, Any]]]:
+    found = [cost for size in processor.SIZES for cost in processor.measure(folder, size)]
+    table = _table(
+        "Processor time of a contact, with a CRM that costs none",
+        ("contacts", "", "cpu ms", "wall ms"),
+        [(one.contacts, one.what, f"{one.cpu:.2f}", f"{one.wall:.2f}") for one in found],
+    )
+    return table, [asdict(one) for one in found]
+
+
+def show_latency(folder: Path) -> tuple[Table, list[dict[str, Any]]]:
+    found = latency.measure(folder)
+    table = _table(
+        "From a change in the CRM to the field in the CRM, light load",
+        ("changes", "p50 s", "p99 s"),
+        [(found.changes, f"{found.p50:.2f}", f"{found.p99:.2f}")],
+    )
+    return table, [asdict(found)]
+
+
+PARTS: dict[str, Callable[[Path], tuple[Table, list[dict[str, Any]]]]] = {
+    "calls": show_calls,
+    "processor": show_processor,
+    "latency": show_latency,
+    "answers": show_answers,
+}
+
+
+def main(wanted: Sequence[str]) -> None:
+    """Measure these parts, or all; print each table as soon as it is there."""
+    if unknown := set(wanted) - PARTS.keys():
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    console = Console()
+    RESULTS.mkdir(exist_ok=True)
+    results: dict[str, Any] = {"machine": platform.platform(), "python": platform.python_version()}
+    # Beside the results and not in /tmp, which may be memory: a commit has to reach a disk.
+    with tempfile.TemporaryDirectory(dir=RESULTS) as folder:
+        for name, show in PARTS.items():
+            if name in wanted or not wanted:
+                with console.status(f"measuring {name} …"):
+                    table, results[name] = show(Path(folder))
+                console.print(table, "")
+    file = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}.json"
+    file.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    console.print(f"Written to {file.relative_to(RESULTS.parent.parent)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
