@@ -22,8 +22,8 @@ PUBLIC_URL = "https://referrals.example.com"
 
 ROUNDS = 4
 CONNECTIONS = 16
-WARM_UP = 0.5  # seconds
-SECONDS = 2.0
+WARM_UP = 0.3  # seconds
+SECONDS = 1.5
 BODIES = 2000  # events in all requests that are prepared
 
 

@@ -15,7 +15,7 @@ from bench.server import ROOT, free_port, serving
 from bench.stand import Stand, standing
 from plugin.sandbox.records import Record
 
-CHANGES = 40
+CHANGES = 30
 PAUSE = 0.6  # seconds between two changes: light load
 LOOK = 0.002  # seconds between two looks at the field
 PATIENCE = 10.0  # seconds

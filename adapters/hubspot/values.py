@@ -16,9 +16,12 @@ TOLD_FIELDS = ("spiral_rating", "spiral_rated_on", "spiral_referrer_name")
 
 
 def text(properties: Mapping[str, Any], name: str) -> str:
-    """A property's value; "" where it is empty or does not exist."""
+    """A property's value; "" where it is empty or does not exist. What is no text for a database
+    (half a surrogate pair, NUL) is left out."""
     value = properties.get(name)
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value).replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
 
 
 def instant(value: str | None) -> datetime | None:

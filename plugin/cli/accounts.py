@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from plugin.storage.accounts import Account
 from plugin.storage.tables import account as account_table
 
 RATING_KINDS = ("nps", "csat")
+PROPERTY = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,7 +64,7 @@ def _account_values(
         values["fallback_owner"] = fallback_owner or None
     if rating_from is not None:
         name, _, kind = rating_from.rpartition(":")
-        if rating_from and (not name or kind not in RATING_KINDS):
+        if rating_from and (not PROPERTY.fullmatch(name) or kind not in RATING_KINDS):
             raise ConfigurationError(
                 f"--rating-from must look like PROPERTY:nps or PROPERTY:csat, not {rating_from!r}"
             )
@@ -119,17 +121,20 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
         AccountLink(crm_id="", base_url=own.base_url, token=token, app_id=app_id or own.app_id)
     )
     found = session.account()
+    _check_owner(session, values)  # asks the CRM: not while the database is locked
     with parts.database.write() as connection:
         before = accounts.find(connection, crm.declaration.name, found.crm_id)
-        _check_owner(session, values)
         zone = accounts.zone_of(found.time_zone)
         values |= {
             "crm": crm.declaration.name,
             "crm_id": found.crm_id,
             "name": found.name,
             "token": parts.vault.encrypt(token),
-            "app_id": app_id or "",
-            "own_secrets": parts.vault.encrypt(",".join(own.secrets)) if app_id else None,
+            **(
+                {"app_id": app_id, "own_secrets": parts.vault.encrypt(",".join(own.secrets))}
+                if app_id
+                else {}
+            ),
             "time_zone": zone.key,
             "record_url": found.record_url,
             "blocked_until": None,
@@ -139,6 +144,8 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
         }
         if before:
             accounts.save(connection, before.id, **values)
+            if any(options.values()):
+                look_again(connection, before, history=bool(options["rating_from"]))
         else:
             connection.execute(
                 sa.insert(account_table).values(**values, connected_at=clock.now_ms())
@@ -147,8 +154,11 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
         f"{found.crm_id}."
     )
-    path = f"/webhooks/{crm.declaration.name}" + (f"/{found.crm_id}" if app_id else "")
+    own_address = app_id or (before and before.own_secrets)
+    path = f"/webhooks/{crm.declaration.name}" + (f"/{found.crm_id}" if own_address else "")
     click.echo(f"Webhooks go to {parts.settings.public_url or 'PUBLIC_URL'}{path}")
+    if before and before.paused:
+        click.echo(f"It is paused: python -m plugin resume {crm.declaration.name}")
     if before is None or before.fields is None:
         click.echo(f"Next: python -m plugin install {crm.declaration.name}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,7 +53,7 @@ def holding_lane(parts: Parts, account: Account) -> Iterator[Lane]:
                 raise PluginError(
                     f"account {account.crm_id} is busy; try again, or stop the worker first"
                 )
-            signal.sigtimedwait([], 0.1)
+            time.sleep(0.1)
         try:
             yield lane
         finally:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plugin import clock
+from plugin.app import Parts
 from plugin.cli.command import (
     account_option,
     crm_argument,
@@ -19,12 +20,13 @@ from plugin.cli.command import (
     open_for_command,
     session_of,
 )
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, PluginError
 from plugin.manifest import manifest
 from plugin.pipeline.outbox import Outbox
 from plugin.ports import Adapter, PlanAction, PlanStep
 from plugin.registry import adapter as adapter_of
 from plugin.storage import accounts
+from plugin.storage.accounts import Account
 from plugin.storage.tables import task
 from plugin.storage.tasks import LIVE, TaskState
 
@@ -71,6 +73,8 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool) -> None:
                 blocked_until=None, blocked_reason=None, failures=0,
             )  # fmt: skip
             look_again(connection, account)
+    if account.paused:
+        click.echo(f"The account is paused: python -m plugin resume {crm.declaration.name}")
     click.echo(f"Installed: {len(fields)} of {len(manifest().fields)} fields are there.")
 
 
@@ -104,6 +108,7 @@ def uninstall(crm: Adapter, account_id: str | None, dry_run: bool, delete_data: 
                 (TaskState.SENDING, TaskState.WITHDRAWING),
                 (TaskState.OPEN, TaskState.WITHDRAWING),
                 (TaskState.REOPENING, TaskState.WITHDRAWING),
+                (TaskState.REFUSED, TaskState.WITHDRAWING),
             ):
                 connection.execute(
                     sa.update(task)
@@ -111,10 +116,29 @@ def uninstall(crm: Adapter, account_id: str | None, dry_run: bool, delete_data: 
                     .values(state=goal, reason="uninstalled")
                 )
         Outbox(parts.database, account, session, lane, now_ms=clock.now_ms).work()
+        _require_closed(parts, account)
         session.uninstall(steps)
         with lane.write() as connection:
             accounts.save(connection, account.id, facts={})
     click.echo(f"Uninstalled; account {account.crm_id} is paused.")
+
+
+def _require_closed(parts: Parts, account: Account) -> None:
+    """Raises ``PluginError`` where the CRM did not let us close a task: the fields stay until
+    somebody mended the cause."""
+    with parts.database.read() as connection:
+        left = connection.execute(
+            sa.select(task.c.crm_id, task.c.reason).where(
+                task.c.account_id == account.id,
+                task.c.state.in_((TaskState.REFUSED, TaskState.WITHDRAWING, TaskState.SENDING)),
+                task.c.crm_id.is_not(None),
+            )
+        ).all()
+    if left:
+        raise PluginError(
+            f"{len(left)} tasks could not be closed ({left[0].crm_id}: {left[0].reason}); "
+            f"the fields were kept and account {account.crm_id} is paused: try again"
+        )
 
 
 def project_command(name: str) -> click.Command:

@@ -38,7 +38,7 @@ def worker(until_idle: bool) -> None:
 
 
 @click.command()
-@click.argument("delivery_id", type=int, required=False)
+@click.argument("delivery_id", type=click.IntRange(1, 2**63 - 1), required=False)
 @click.option("--quarantined", is_flag=True, help="Every delivery that could not be read.")
 @click.option("--parked", is_flag=True, help="Every record that waits for a person.")
 def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:

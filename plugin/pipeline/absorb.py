@@ -298,7 +298,7 @@ def absorb_changes(
         for snapshot in snapshots:
             latest = {one.field: one.value for one in known.get(snapshot.card.crm_id, ())}
             for name, value in _present_values(snapshot).items():
-                if latest.get(name, "") == value[: changes.MAX_VALUE]:
+                if latest.get(name, "") == changes.cut(value):
                     continue
                 if keeps_history:
                     ripples.history.add(snapshot.card.crm_id)

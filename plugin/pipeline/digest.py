@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -79,11 +79,42 @@ class Digest:
                 return False
             known = {(a.crm, a.crm_id): a for a in accounts.all_accounts(connection)}
         parsed = [(one, self._parse(one)) for one in found]
-        with lane.write() as connection:
-            self._note(connection, parsed, known)
+        self._note_all(lane, parsed, known)
         if self._redacted and self._database.forget_freed_pages():
             self._redacted = False
         return True
+
+    def _note_all(
+        self,
+        lane: Lane,
+        parsed: Sequence[tuple[StoredDelivery, Parsed | str]],
+        known: Mapping[tuple[str, str], Account],
+    ) -> None:
+        """Note what these say; where the database does not take one of them, only that one is
+        quarantined."""
+        try:
+            with lane.write() as connection:
+                self._note(connection, parsed, known)
+        except (
+            sa.exc.DataError,
+            sa.exc.IntegrityError,
+            sa.exc.ProgrammingError,
+            ValueError,
+        ) as odd:
+            log.warning("deliveries could not be noted: %s", type(odd).__name__)
+            if len(parsed) > 1:
+                for one in parsed:
+                    self._note_all(lane, [one], known)
+                return
+            why = f"the database does not take it: {type(odd).__name__}"
+            with lane.write() as connection:
+                deliveries.finish(
+                    connection,
+                    [parsed[0][0].id],
+                    DeliveryState.QUARANTINED,
+                    at=self._now_ms(),
+                    reason=why,
+                )
 
     def _parse(self, stored: StoredDelivery) -> Parsed | str:
         """The events, or why the delivery cannot be read."""

@@ -79,17 +79,18 @@ class Lanes:
                 return None
         with self.database.write() as connection:
             now = self.now()
+            # The row must be there before it can be locked: two workers may be the first at once.
+            upsert(connection, lane, [{"name": name, "token": 0, "holder": "", "until": 0}])
             row = connection.execute(
                 sa.select(lane).where(lane.c.name == name).with_for_update()
-            ).one_or_none()
-            if row and row.until >= now:
+            ).one()
+            if row.until >= now:
                 return None
-            token = row.token + 1 if row else 1
-            upsert(
-                connection,
-                lane,
-                [{"name": name, "token": token, "holder": self.holder, "until": now + LEASE}],
-                update=("token", "holder", "until"),
+            token: int = row.token + 1
+            connection.execute(
+                sa.update(lane)
+                .where(lane.c.name == name)
+                .values(token=token, holder=self.holder, until=now + LEASE)
             )
         taken = Lane(self, name, token)
         with self._lock:
@@ -129,7 +130,7 @@ class Lanes:
                             )
                             .values(until=self.now() + LEASE)
                         )
-            except sa.exc.OperationalError:
+            except (sa.exc.SQLAlchemyError, OSError):
                 continue  # a busy or restarting database: the next round renews, or the lease ends
 
 

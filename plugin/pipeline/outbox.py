@@ -175,6 +175,8 @@ class Outbox:
 
     def check_doubtful(self, subject_ids: Sequence[str] | None = None) -> None:
         """Look whether a task that once had no answer now exists twice, and remove the double."""
+        if self._account.observing:
+            return
         chosen = [
             table.c.account_id == self._account.id,
             table.c.doubtful.is_(True),
@@ -231,8 +233,7 @@ class Outbox:
             elif not _taken_back(now.body):
                 done.append((row, now))  # a person was quicker
         failed = self._update(updates)
-        gone += [row for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
-        self._now_in(TaskState.WITHDRAWN, rows, gone=gone, done=done)
+        self._now_in(TaskState.WITHDRAWN, rows, gone=gone, done=done, failed=failed)
 
     def _known(self, rows: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
         """Those the CRM has; one whose making had no answer is looked for first."""
@@ -263,15 +264,7 @@ class Outbox:
             body, due_at = _without_note(now.body), self._due_at(row.due_on)
             updates.append(TaskUpdate(crm_id=row.crm_id, done=False, body=body, due_at=due_at))
         failed = self._update(updates)
-        gone += [row for row in rows if row.crm_id in failed and failed[row.crm_id].gone]
-        refused = [(row, failed[row.crm_id]) for row in rows if row.crm_id in failed]
-        self._now_in(TaskState.OPEN, rows, gone=gone, done=done)
-        with self._lane.write() as connection:
-            for row, failure in refused:
-                if not failure.gone:
-                    tasks.save(
-                        connection, [row.id], state=TaskState.REFUSED, reason=failure.reason[:500]
-                    )
+        self._now_in(TaskState.OPEN, rows, gone=gone, done=done, failed=failed)
 
     def _update(self, updates: Sequence[TaskUpdate]) -> dict[str, Failure]:
         """Change tasks; what failed, by id."""
@@ -287,13 +280,19 @@ class Outbox:
         *,
         gone: Sequence[sa.Row[Any]],
         done: Sequence[tuple[sa.Row[Any], CrmTask]],
+        failed: Mapping[str, Failure],
     ) -> None:
-        """Store what came of these: all are in ``state`` now, but for those gone or done."""
+        """Store what came of these: all are in ``state`` now, but for those gone, done, or not
+        changed by the CRM."""
         with self._lane.write() as connection:
             tasks.save(connection, [row.id for row in rows], state=state)
             tasks.save(connection, [row.id for row in gone], state=TaskState.DELETED)
-            for row, now in done:
-                day = self._day(now)
+            for row in rows:
+                if failure := failed.get(row.crm_id):
+                    now = TaskState.DELETED if failure.gone else TaskState.REFUSED
+                    tasks.save(connection, [row.id], state=now, reason=failure.reason[:500])
+            for row, seen in done:
+                day = self._day(seen)
                 tasks.save(connection, [row.id], state=TaskState.DONE, done_on=day, reason=None)
             self._look_again(connection, [row for row, _ in done])
 

@@ -5,20 +5,22 @@ Only intentions are stored here; ``outbox.py`` carries them to the CRM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from plugin.referral.model import ASK_KINDS, AskCandidate, TaskKind, WantedTask
 from plugin.referral.workdays import add_working_days
-from plugin.storage import tasks
+from plugin.storage import changes, tasks
 from plugin.storage.accounts import Account
 from plugin.storage.tables import task as table
 from plugin.storage.tasks import LIVE, TaskState, marker, task_key
 from plugin.texts import task_text
+
+CLOCKS_DIFFER = timedelta(milliseconds=changes.SAME_WITHIN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +103,7 @@ def compare(
     by_cause = {(row.kind, row.cause): row for row in sorted(existing, key=_weight)}
     kept: set[int] = set()
     for one in wanted:
-        row = next(
-            (by_cause[one.kind, cause] for cause in one.causes if (one.kind, cause) in by_cause),
-            None,
-        )
+        row = _found(one, by_cause)
         if row is None:
             intent = intent_of(one, owner_id=owner_of(one), language=account.language)
             intend(connection, account, subject_id, intent, today)
@@ -113,8 +112,35 @@ def compare(
         if row.state in (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED):
             reopen(connection, row, due_on=add_working_days(today, one.due_working_days))
     for row in existing:
-        if row.id not in kept and row.state in LIVE and not _ask_stands(row, ask):
+        closable = row.state in LIVE or (row.state == TaskState.REFUSED and row.crm_id)
+        if row.id not in kept and closable and not _ask_stands(row, ask):
             withdraw(connection, row, reason="no_longer_wanted")
+
+
+def _found(
+    wanted: WantedTask, by_cause: Mapping[tuple[str, str], sa.Row[Any]]
+) -> sa.Row[Any] | None:
+    """The task of this cause. A complaint is named by the instant of its rating, which the CRM's
+    history may tell a moment earlier or later than its event did."""
+    for cause in wanted.causes:
+        if row := by_cause.get((wanted.kind, cause)):
+            return row
+    told = [_complaint(cause) for cause in wanted.causes]
+    for (kind, cause), row in by_cause.items():
+        about, at = _complaint(cause)
+        if kind == wanted.kind and at is not None:
+            for same, moment in told:
+                if same == about and moment is not None and abs(moment - at) <= CLOCKS_DIFFER:
+                    return row
+    return None
+
+
+def _complaint(cause: str) -> tuple[str, datetime | None]:
+    """A cause without the instant of its complaint, and that instant."""
+    parts = cause.split(";")
+    moments = [part for part in parts if part.startswith("complaint=")]
+    rest = ";".join(part for part in parts if part not in moments)
+    return rest, datetime.fromisoformat(moments[0].partition("=")[2]) if moments else None
 
 
 def _weight(row: sa.Row[Any]) -> tuple[int, int]:

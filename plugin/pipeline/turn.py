@@ -90,9 +90,9 @@ class Turn:
 
     def _work(self) -> bool:
         steps = (
+            self._erasures,
             self._users,
             self._directory,
-            self._erasures,
             self._deals,
             self._contacts,
             self._tasks,

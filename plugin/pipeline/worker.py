@@ -124,7 +124,7 @@ class Worker:
     def _in_lane(self, name: str, work: Callable[[Lane], bool]) -> bool:
         if name == DIGEST:
             with self._database.read() as connection:
-                if not deliveries.new(connection, limit=1, max_bytes=1):
+                if not deliveries.any_new(connection):
                     return False
         lane = self._lanes.take(name)
         if lane is None:
@@ -208,7 +208,7 @@ class Worker:
 def nothing_due(database: Database, *, now: int, present: datetime, soon: int = SOON) -> bool:
     """Whether nothing is due anywhere, nor within ``soon`` milliseconds, and nobody works."""
     with database.read() as connection:
-        if deliveries.new(connection, limit=1, max_bytes=1):
+        if deliveries.any_new(connection):
             return False
         if held_by_others(connection, DIGEST, now=now):
             return False

@@ -13,35 +13,27 @@ from plugin.storage.database import Row, upsert
 from plugin.storage.tables import field_change as table
 
 SAME_WITHIN = 5_000  # milliseconds: how far an event's and the history's clock may differ
-MAX_VALUE = 1024
+MAX_BYTES = 1_000  # of a value: it is part of the key, and an index has its limits
+
+
+def cut(value: str) -> str:
+    """A value as it is kept: what no database stores or indexes is left out."""
+    clean = value.replace("\x00", "").encode("utf-8", "ignore")
+    return clean[:MAX_BYTES].decode("utf-8", "ignore")
 
 
 def add(connection: sa.Connection, account_id: int, rows: Iterable[Row]) -> None:
-    """Note changes (``contact_id``, ``field``, ``at``, ``value``).
+    """Note changes (``contact_id``, ``field``, ``at``, ``value``); the order does not matter.
 
-    The same change told once more, a moment apart, is the same change: what is told first keeps
-    its instant, which may be the cause of a task.
+    The same change told by an event and by the history a moment apart stays twice: one value
+    after itself is no change (``referral.ratings``), and causes made of instants are compared
+    with ``SAME_WITHIN`` (``pipeline.todo``).
     """
-    cut = [{**row, "value": str(row["value"])[:MAX_VALUE]} for row in rows]
-    if not cut:
-        return
-    known: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    ids = sorted({str(row["contact_id"]) for row in cut})
-    for start in range(0, len(ids), 500):
-        for old in connection.execute(
-            sa.select(table).where(
-                table.c.account_id == account_id,
-                table.c.contact_id.in_(ids[start : start + 500]),
-            )
-        ):
-            known[old.contact_id, old.field, old.value].append(old.at)
-    fresh = []
-    for row in sorted(cut, key=lambda one: one["at"]):
-        times = known[row["contact_id"], row["field"], row["value"]]
-        if all(abs(row["at"] - at) > SAME_WITHIN for at in times):
-            times.append(row["at"])
-            fresh.append({**row, "account_id": account_id})
-    upsert(connection, table, fresh)
+    upsert(
+        connection,
+        table,
+        [{**row, "account_id": account_id, "value": cut(str(row["value"]))} for row in rows],
+    )
 
 
 def replace(
@@ -58,7 +50,7 @@ def replace(
             table.c.value == one.value,
         )
     )
-    upsert(connection, table, [{**this, "account_id": account_id, "value": value}])
+    upsert(connection, table, [{**this, "account_id": account_id, "value": cut(value)}])
 
 
 def of(

@@ -73,9 +73,14 @@ class Database:
 
     def _engine(self) -> sa.Engine:
         if not self.is_sqlite:
-            return sa.create_engine(self.url, pool_pre_ping=True, pool_size=10)
+            return sa.create_engine(
+                self.url, pool_pre_ping=True, pool_size=10, hide_parameters=True
+            )
         engine = sa.create_engine(
-            self.url, pool_size=20, connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None}
+            self.url,
+            pool_size=20,
+            hide_parameters=True,  # what customers said does not belong in a log
+            connect_args={"timeout": LOCK_TIMEOUT, "isolation_level": None},
         )
 
         @sa.event.listens_for(engine, "connect")

@@ -34,22 +34,30 @@ def _stored(row: Any) -> StoredDelivery:
 _COLUMNS = (delivery.c.id, delivery.c.crm, delivery.c.endpoint, delivery.c.body)
 
 
+def any_new(connection: sa.Connection) -> bool:
+    """Whether something waits to be digested."""
+    first = sa.select(delivery.c.id).where(delivery.c.state == DeliveryState.NEW).limit(1)
+    return connection.scalar(first) is not None
+
+
 def new(connection: sa.Connection, *, limit: int, max_bytes: int) -> list[StoredDelivery]:
     """The oldest deliveries not digested yet, as many as fit in ``max_bytes`` (at least one)."""
-    chosen: list[StoredDelivery] = []
+    chosen: list[int] = []
     size = 0
-    rows = connection.execute(
-        sa.select(*_COLUMNS)
+    for row in connection.execute(
+        sa.select(delivery.c.id, sa.func.length(delivery.c.body).label("size"))
         .where(delivery.c.state == DeliveryState.NEW)
         .order_by(delivery.c.id)
         .limit(limit)
-    )
-    for row in rows:
-        size += len(row.body)
+    ):
+        size += row.size
         if chosen and size > max_bytes:
             break
-        chosen.append(_stored(row))
-    return chosen
+        chosen.append(row.id)
+    rows = connection.execute(
+        sa.select(*_COLUMNS).where(delivery.c.id.in_(chosen)).order_by(delivery.c.id)
+    )
+    return [_stored(row) for row in rows]
 
 
 def finish(

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import sqlalchemy as sa
@@ -86,9 +86,11 @@ class Inbox:
         size = 1
         while True:
             group = self._group(size)
-            size = len(group)
+            size = max(1, len(group))
             waiting = [one for one in group if one is not None]
-            counts = self._take_counts() if len(waiting) < len(group) else {}
+            counts = self._take_counts() if len(waiting) < len(group) or not group else {}
+            if not waiting and not counts:
+                continue
             try:
                 with self._database.write() as connection:
                     if waiting:
@@ -98,17 +100,24 @@ class Inbox:
             except Exception as error:  # noqa: BLE001 - handed to the waiting requests, which raise it
                 for _, stored in waiting:
                     stored.set_exception(error)
+                with self._counting:
+                    self._counts.update(counts)
             else:
                 for _, stored in waiting:
                     stored.set_result(None)
 
     def _group(self, expected: int) -> list[tuple[dict[str, Any], Future[None]] | None]:
-        """What has come, at least one. ``expected``: how many came the last time.
+        """What has come; nothing after a while in which only refusals may have been counted.
+
+        ``expected``: how many came the last time.
 
         Whoever was answered then may be sending again: waiting for as many makes few large
         groups of many small ones. One who sends alone is never kept waiting.
         """
-        group = [self._queue.get()]
+        try:
+            group = [self._queue.get(timeout=COUNT_EVERY / 1000)]
+        except Empty:
+            return []
         for _ in range(LOOKS):
             if self._queue.qsize() + 1 >= expected:
                 break

@@ -15,9 +15,9 @@ def health(database: Database) -> Blueprint:
     @blueprint.get("/health")
     def show() -> tuple[dict[str, str], int]:
         try:
-            with database.read() as connection:
+            with database.write() as connection:
                 connection.execute(sa.select(1))
-        except sa.exc.SQLAlchemyError:
+        except (sa.exc.SQLAlchemyError, OSError):
             return {"status": "no database"}, 503
         return {"status": "ok"}, 200
 

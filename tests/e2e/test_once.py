@@ -547,3 +547,38 @@ def test_the_task_about_a_deal_moves_on_when_its_contact_leaves(plant: Plant, an
 
     assert plant.open_tasks() == ["ask_origin"]
     assert plant.open_tasks(bernd) == ["ask_origin"]
+
+
+def test_a_task_the_crm_does_not_close_is_named_and_closed_at_the_next_look(plant: Plant) -> None:
+    """It is not taken for withdrawn: `status` says so, and the next change tries again."""
+    anna = plant.contact("Anna", "Sommer")
+    plant.bought(anna)
+    plant.rate(anna, "angry")
+    plant.settle()
+    assert "repair" in plant.open_tasks(anna)
+
+    plant.fault(status=400, path="tasks/batch/update")
+    plant.rate(anna, "satisfied")
+    plant.settle()
+    assert "repair" in plant.open_tasks(anna)
+    assert "refused     task repair" in plant.call("status").stdout
+
+    plant.change(anna, city="Rosenheim")
+    plant.settle()
+    assert "repair" not in plant.open_tasks(anna)
+
+
+def test_uninstalling_keeps_the_fields_while_a_task_cannot_be_closed(plant: Plant) -> None:
+    """No open task is left behind for the reps in silence."""
+    anna = plant.contact("Anna", "Sommer")
+    plant.bought(anna)
+    plant.settle()
+
+    plant.fault(status=400, path="tasks/batch/update")
+    refused = plant.call("uninstall", "hubspot")
+    assert (refused.returncode, plant.open_tasks(anna)) == (1, ["ask_origin"])
+    assert "could not be closed" in refused.stderr
+    assert plant.stage(anna) == "experience"
+
+    assert plant.call("uninstall", "hubspot").returncode == 0
+    assert plant.open_tasks(anna) == []

@@ -465,7 +465,7 @@ def test_it_does_not_matter_when_the_worker_runs(
 
 
 @pytest.mark.slow
-@examples(40)
+@examples(25)
 @given(order=orders(runs=0))
 def test_the_order_of_deliveries_never_matters(
     theatre: Theatre, reference: Picture, order: Order
@@ -475,7 +475,7 @@ def test_the_order_of_deliveries_never_matters(
 
 
 @pytest.mark.slow
-@examples(80)
+@examples(50)
 @given(order=orders(runs=12))
 def test_it_never_matters_when_the_worker_runs(
     theatre: Theatre, reference: Picture, order: Order

@@ -631,3 +631,30 @@ def test_do_not_ask_clears_the_stage_and_keeps_complaints(plant: Plant) -> None:
         "referrals_given": "1",
     }
     assert plant.open_tasks(anna) == ["repair", "thank_referrer"]
+
+
+def test_a_rating_corrected_within_seconds_is_what_counts(plant: Plant) -> None:
+    """Satisfied, by a slip angry, satisfied again: nobody falls into the negative spiral."""
+    anna = plant.contact("Anna", "Sommer")
+    plant.bought(anna)
+    plant.settle()
+    for value in ("satisfied", "angry", "satisfied"):
+        plant.rate(anna, value)
+        plant.deliver()
+    plant.settle()
+
+    assert plant.stage(anna) == "satisfaction"
+    assert "repair" not in plant.open_tasks(anna)
+
+
+def test_a_text_no_database_takes_keeps_no_other_delivery_waiting(plant: Plant) -> None:
+    """Odd characters in one event: everybody else's are worked on."""
+    anna = plant.contact("Anna", "Sommer")
+    bernd = plant.contact(
+        "Bernd", "Keller", spiral_referrer_name="Anna\x00 Sommer \ud83d" + "漢" * 900
+    )
+    plant.bought(anna)
+    plant.settle()
+
+    assert plant.stage(anna) == "experience"
+    assert plant.stage(bernd) == "expectation"

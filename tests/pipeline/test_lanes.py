@@ -228,6 +228,28 @@ def test_a_living_holder_keeps_its_lane(
         held.check()
 
 
+def test_renewing_outlives_a_database_that_fails_for_a_while(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost connection costs one renewal, not all that would follow."""
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.01)
+    write = database.write
+    failures = iter([sa.exc.InterfaceError("renew", {}, Exception("connection is closed"))] * 3)
+
+    @contextmanager
+    def failing() -> Iterator[sa.Connection]:
+        if threading.current_thread().name == "lanes" and (error := next(failures, None)):
+            raise error
+        with write() as connection:
+            yield connection
+
+    monkeypatch.setattr(database, "write", failing)
+    with process(database, clock) as one:
+        assert one.take(NAME) is not None
+        clock.ms += LEASE - 1
+        eventually(lambda: until(database) == clock.ms + LEASE)
+
+
 def test_a_lane_given_back_is_not_renewed(renewal: Renewal, one: Lanes, other: Lanes) -> None:
     """A renewal that was on its way when the lane was given back does not take it again."""
     held = one.take(NAME)
@@ -368,3 +390,17 @@ def test_a_worker_that_ends_when_idle_waits_for_lanes_that_others_hold(tmp_path:
         worker.join(PATIENCE)
         assert not worker.is_alive()
     parts.database.close()
+
+
+def test_of_two_workers_that_are_the_first_only_one_gets_a_new_lane(
+    one: Lanes, other: Lanes
+) -> None:
+    """A lane nobody ever held is held by one, and the next holder has a higher token."""
+    held = one.take("account:1")
+    assert held is not None
+    assert other.take("account:1") is None
+
+    one.release(held)
+    again = other.take("account:1")
+    assert again is not None
+    assert again.token > held.token
