@@ -11,9 +11,21 @@ import pytest
 
 from docs.tables import README, refreshed
 from plugin import cli
+from plugin.manifest import manifest
 from plugin.settings import load_settings
 
 ROOT = README.parent
+HEADINGS = [
+    "Set up in the CRM",
+    "Settings",
+    "Events",
+    "Fields and tasks we write",
+    "Signature",
+    "How an echo is told",
+    "Limits and quirks",
+    "API version read, date",
+]
+"""Of every adapter's page, in this order."""
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -46,6 +58,32 @@ def test_commands_shown_are_commands_there_are(page: Path) -> None:
             wrong.append(line)
 
     assert wrong == []
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    """The table of commands is whole."""
+    table = README.read_text("utf-8").partition("## Commands")[2].partition("\n## ")[0]
+
+    missing = [name for name in cli._group().commands if not re.search(rf"`{name}\b", table)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("crm", manifest().crms)
+def test_an_adapters_page_says_the_same_things_as_all_others(crm: str) -> None:
+    """The fixed headings, and every scope the app asks for."""
+    page = (ROOT / "docs" / "adapters" / f"{crm}.md").read_text("utf-8")
+
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == HEADINGS
+    assert [scope for scope in manifest().crms[crm].scopes if f"`{scope}`" not in page] == []
+
+
+def test_the_model_page_names_every_stage_and_task() -> None:
+    """Stages with the words reps see, and each kind of task."""
+    page = (ROOT / "docs" / "referral-model.md").read_text("utf-8")
+    stages = manifest().field("spiral_stage").options
+
+    assert [one.value for one in stages if f"| `{one.value}` | {one.label.de} |" not in page] == []
+    assert [kind for kind in manifest().task_labels if f"`{kind}`" not in page] == []
 
 
 def test_every_setting_stands_in_the_readme() -> None:

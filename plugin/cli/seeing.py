@@ -25,6 +25,8 @@ from plugin.storage.hints import HintKind
 from plugin.storage.tables import alias, contact, counter, delivery, hint, referral, task
 from plugin.storage.tasks import LIVE, TaskState
 
+SHOWN = 20  # lines of one kind
+
 
 def _when(milliseconds: int | None, account: Account | None = None) -> str:
     if milliseconds is None:
@@ -100,20 +102,28 @@ def _account_status(console: Console, connection: sa.Connection, account: Accoun
             f"`python -m plugin configure {account.crm} --fallback-owner ID`"
         )
     console.print(f"  last sweep  {_when(account.swept_at, account)}")
-    for row in connection.execute(
+    parked = connection.execute(
         sa.select(hint.c.kind, hint.c.record_id, hint.c.parked)
         .where(hint.c.account_id == mine, hint.c.parked.is_not(None))
-        .limit(20)
-    ):
-        console.print(f"  parked      {row.kind} {row.record_id}: {row.parked}", markup=False)
-    for row in connection.execute(
+        .order_by(hint.c.due_at)
+    )
+    _show_some(console, [f"parked      {r.kind} {r.record_id}: {r.parked}" for r in parked])
+    refused = connection.execute(
         sa.select(task.c.kind, task.c.target_id, task.c.reason)
         .where(task.c.account_id == mine, task.c.state == TaskState.REFUSED)
-        .limit(20)
-    ):
-        console.print(
-            f"  refused     task {row.kind} on {row.target_id}: {row.reason}", markup=False
-        )
+        .order_by(task.c.id)
+    )
+    _show_some(
+        console, [f"refused     task {r.kind} on {r.target_id}: {r.reason}" for r in refused]
+    )
+
+
+def _show_some(console: Console, lines: Sequence[str]) -> None:
+    """The first lines, and how many more there are."""
+    for line in lines[:SHOWN]:
+        console.print(f"  {line}", markup=False)
+    if len(lines) > SHOWN:
+        console.print(f"  … and {len(lines) - SHOWN} more", markup=False)
 
 
 def _delivery_status(console: Console, connection: sa.Connection) -> None:
@@ -124,13 +134,12 @@ def _delivery_status(console: Console, connection: sa.Connection) -> None:
     )
     shown = ", ".join(f"{n} {state}" for state, n in by_state) or "none yet"
     console.print(f"[bold]deliveries[/] {shown}", markup=True)
-    for row in connection.execute(
+    quarantined = connection.execute(
         sa.select(delivery.c.id, delivery.c.reason)
         .where(delivery.c.state == deliveries.DeliveryState.QUARANTINED)
         .order_by(delivery.c.id.desc())
-        .limit(20)
-    ):
-        console.print(f"  quarantined {row.id}: {row.reason}", markup=False)
+    )
+    _show_some(console, [f"quarantined {row.id}: {row.reason}" for row in quarantined])
     for row in connection.execute(sa.select(counter).order_by(counter.c.name, counter.c.subject)):
         words = {
             "refused": "refused (bad signature)",

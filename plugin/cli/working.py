@@ -7,7 +7,7 @@ import signal
 import click
 
 from plugin import clock
-from plugin.app import create_worker
+from plugin.app import Parts, create_worker
 from plugin.cli.command import (
     account_option,
     crm_argument,
@@ -35,6 +35,19 @@ def worker(until_idle: bool) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     working.run(until_idle=until_idle)
+    if until_idle:
+        _tell_what_waits(parts)
+
+
+def _tell_what_waits(parts: Parts) -> None:
+    """Work that is not due, because the CRM has to be waited for."""
+    with parts.database.read() as connection:
+        for account in accounts.all_accounts(connection):
+            if (account.blocked_until or 0) > clock.now_ms():
+                click.echo(
+                    f"account {account.crm_id} is waiting, see status: {account.blocked_reason}",
+                    err=True,
+                )
 
 
 @click.command()
