@@ -216,8 +216,12 @@ def absorb_deals(
         }
         for one in deals.values()
     ]
+    # The first sight of the present outcome; one that is over is forgotten.
     first = {
-        name: sa.func.coalesce(deal.c[name], sa.text(f"excluded.{name}"))
+        name: sa.case(
+            (sa.text(f"excluded.{name} IS NULL"), None),
+            else_=sa.func.coalesce(deal.c[name], sa.text(f"excluded.{name}")),
+        )
         for name in ("open_seen_on", "won_seen_on", "lost_seen_on")
     }
     upsert(connection, deal, rows, update=("snapshot",), **first)
