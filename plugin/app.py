@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.register_blueprint(webhooks(receiver))
     app.register_blueprint(health(parts.database))
+    app.extensions["parts"] = parts  # so that whoever made the application can close them
     return app
 
 

@@ -355,4 +355,5 @@ def running(folder: Path, portal: Portal | None = None, **environ: str) -> Itera
             server.shutdown()
             thread.join()
             server.server_close()
+            app.extensions["parts"].database.close()
             parts.database.close()

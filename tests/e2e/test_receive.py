@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,14 @@ class Sender:
     def kept(self) -> list[bytes]:
         return [bytes(body) for (body,) in self.plant.rows("SELECT body FROM delivery ORDER BY id")]
 
+    def close(self) -> None:
+        self.client.application.extensions["parts"].database.close()
+
 
 @pytest.fixture
-def sender(plant: Plant) -> Sender:
-    return Sender(plant)
+def sender(plant: Plant) -> Iterator[Sender]:
+    with closing(Sender(plant)) as sender:
+        yield sender
 
 
 def told(plant: Plant, contact_id: str, **more: Any) -> dict[str, Any]:
@@ -190,11 +194,11 @@ def test_the_signature_is_over_the_configured_public_url(tmp_path: Path) -> None
     """Behind a proxy the server sees another host, path and scheme than HubSpot called."""
     public = "https://referrals.example.com/spiral"
     with running(tmp_path, PUBLIC_URL=f"{public}/") as plant:
-        sender = Sender(plant)
         body = body_of()
 
-        through_proxy = sender.post(body, sender.headers(body, url=public + PATH))
-        as_seen_here = sender.post(body, sender.headers(body, url="http://localhost" + PATH))
+        with closing(Sender(plant)) as sender:
+            through_proxy = sender.post(body, sender.headers(body, url=public + PATH))
+            as_seen_here = sender.post(body, sender.headers(body, url="http://localhost" + PATH))
 
     assert (through_proxy.status_code, as_seen_here.status_code) == (204, 401)
 
@@ -202,11 +206,11 @@ def test_the_signature_is_over_the_configured_public_url(tmp_path: Path) -> None
 def test_several_client_secrets_may_be_valid_at_once(tmp_path: Path) -> None:
     """While a secret is rotated HubSpot signs with the old one or the new one."""
     with running(tmp_path, HUBSPOT_CLIENT_SECRET="the-old-secret, the-new-secret") as plant:
-        sender = Sender(plant)
         body = body_of()
         secrets = ("the-old-secret", "the-new-secret", "the-next-secret")
 
-        answers = [sender.post(body, sender.headers(body, secret=one)) for one in secrets]
+        with closing(Sender(plant)) as sender:
+            answers = [sender.post(body, sender.headers(body, secret=one)) for one in secrets]
 
     assert [answer.status_code for answer in answers] == [204, 204, 401]
 
