@@ -397,9 +397,9 @@ class Mortal(Database):
         last = self.writes == self._at
         with super().write() as connection:
             yield connection
-            self.dead = last and not self._after
+            self.dead |= last and not self._after
             self._breathe()
-        self.dead = last
+        self.dead |= last
         self._breathe()
 
     def _breathe(self) -> None:
