@@ -47,11 +47,12 @@ def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
     settings.require_serving()
     parts = open_parts(settings)
+    inbox = Inbox(parts.database, clock.now_ms)
     receiver = Receiver(
         settings,
         adapters(),
         parts.database,
-        Inbox(parts.database, clock.now_ms),
+        inbox,
         parts.vault,
         now_ms=clock.now_ms,
         utc_now=clock.utc_now,
@@ -60,8 +61,14 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.register_blueprint(webhooks(receiver))
     app.register_blueprint(health(parts.database))
-    app.extensions["parts"] = parts  # so that whoever made the application can close them
+    app.extensions["to_close"] = (inbox, parts.database)
     return app
+
+
+def close_app(app: Flask) -> None:
+    """End what ``create_app`` began, where the process goes on without it."""
+    for part in app.extensions["to_close"]:
+        part.close()
 
 
 def create_worker(parts: Parts, *, utc_now: Callable[[], datetime] = clock.utc_now) -> Worker:

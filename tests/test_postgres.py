@@ -225,6 +225,7 @@ def test_deliveries_of_many_requests_are_all_kept(database: Database) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    inbox.close()
     with database.read() as connection:
         kept = connection.execute(sa.select(delivery.c.body)).scalars().all()
     assert sorted(map(bytes, kept)) == sorted(bodies)

@@ -39,6 +39,7 @@ class Inbox:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counted_at = 0
         self._thread: threading.Thread | None = None
+        self._closing = False
 
     def put(self, *, crm: str, endpoint: str, body: bytes) -> None:
         """Store one delivery durably. Raises what the database raised, or ``TimeoutError``."""
@@ -67,6 +68,13 @@ class Inbox:
         self._run()
         self._queue.put(None)  # wakes the writer
 
+    def close(self) -> None:
+        """Write what has come, and end. What is put after this is never stored."""
+        self._closing = True
+        if self._thread:
+            self._queue.put(None)
+            self._thread.join()
+
     def _take_counts(self) -> Counter[tuple[str, str]]:
         with self._counting:
             counts, self._counts = self._counts, Counter()
@@ -84,7 +92,7 @@ class Inbox:
     def _write(self) -> None:
         insert = sa.insert(delivery)
         size = 1
-        while True:
+        while not (self._closing and self._queue.empty()):
             group = self._group(size)
             size = max(1, len(group))
             waiting = [one for one in group if one is not None]

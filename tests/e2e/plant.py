@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from plugin import cli, clock
-from plugin.app import Parts, create_app, open_parts
+from plugin.app import Parts, close_app, create_app, open_parts
 from plugin.cli import command as cli_command
 from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
@@ -357,5 +357,5 @@ def running(folder: Path, portal: Portal | None = None, **environ: str) -> Itera
             server.shutdown()
             thread.join()
             server.server_close()
-            app.extensions["parts"].database.close()
+            close_app(app)
             parts.database.close()

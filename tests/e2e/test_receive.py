@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
 from adapters.hubspot import HubSpotAdapter
-from plugin.app import create_app
+from plugin.app import close_app, create_app
 from plugin.errors import PayloadError
 from plugin.sandbox.webhooks import sign
 from plugin.web.webhooks import MAX_BODY
@@ -59,7 +59,7 @@ class Sender:
         return [bytes(body) for (body,) in self.plant.rows("SELECT body FROM delivery ORDER BY id")]
 
     def close(self) -> None:
-        self.client.application.extensions["parts"].database.close()
+        close_app(self.client.application)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,8 +42,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def inbox(database: Database, clock: Clock) -> Inbox:
-    return Inbox(database, clock)
+def inbox(database: Database, clock: Clock) -> Iterator[Inbox]:
+    with closing(Inbox(database, clock)) as inbox:
+        yield inbox
 
 
 @pytest.fixture
