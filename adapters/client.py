@@ -73,6 +73,29 @@ class Rate:
     remaining: int | None = None
 
 
+def bearer(token: str) -> Mapping[str, str]:
+    """The header most CRMs want the token in."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _no_rate(_headers: Mapping[str, str]) -> None:
+    return None
+
+
+def _no_error(_answer: Answer) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An answer that is not 2xx. ``payload``: the parsed body, None where it was not JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    payload: object
+    operation: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
     """How one CRM says what all of them say."""
@@ -81,8 +104,12 @@ class Dialect:
     title: str
     refusal: Callable[[object], Refusal]
     """The parsed body of an error, or None where it was not JSON."""
-    rate: Callable[[Mapping[str, str]], Rate | None]
-    """Headers of an answer → the limit they tell."""
+    rate: Callable[[Mapping[str, str]], Rate | None] = _no_rate
+    """Headers of any answer → the limit they tell."""
+    auth: Callable[[str], Mapping[str, str]] = bearer
+    """The token → the headers that carry it."""
+    error: Callable[[Answer], CrmError | None] = _no_error
+    """The error of an answer whose status means something else here than with the others."""
 
 
 class RateBudget:
@@ -171,14 +198,14 @@ class RateBudget:
             return 0.01, mark  # all room is taken by calls under way in other threads
 
 
-class _Bearer(AuthBase):
+class _Token(AuthBase):
     """The token as an object of its own: requests would otherwise let a ``.netrc`` replace it."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers.update(self._headers)
         return request
 
 
@@ -210,7 +237,7 @@ class Client:
         # A line break in it would make http.client print the whole header in its error.
         self._token_fits = re.fullmatch(r"[!-~]+", token) is not None
         self._http = requests.Session()
-        self._http.auth = _Bearer(token)
+        self._http.auth = _Token(dialect.auth(token))
         self._http.headers["User-Agent"] = USER_AGENT
         self._http.headers["Accept"] = "application/json"
         for scheme in ("http://", "https://"):
@@ -278,7 +305,8 @@ class Client:
             budget.observe(rate, mark)
         payload, readable = _json(content)
         if status >= 300:
-            raise error_for(status, headers, payload, dialect=self._dialect, operation=operation)
+            told = Answer(status=status, headers=headers, payload=payload, operation=operation)
+            raise self._dialect.error(told) or error_for(told, dialect=self._dialect)
         if not readable:
             raise self._unusable(operation, status, "not JSON")
         return payload
@@ -320,16 +348,10 @@ class Client:
         )
 
 
-def error_for(
-    status: int,
-    headers: Mapping[str, str],
-    payload: object,
-    *,
-    dialect: Dialect,
-    operation: str,
-) -> CrmError:
-    """The one place where a status becomes an error. ``payload``: the parsed body, or None."""
-    refusal = dialect.refusal(payload)
+def error_for(answer: Answer, *, dialect: Dialect) -> CrmError:
+    """The one place where a status becomes an error."""
+    status, headers, operation = answer.status, answer.headers, answer.operation
+    refusal = dialect.refusal(answer.payload)
     words = " ".join(filter(None, (str(status), refusal.code)))
     fields = ", ".join(f"{name} {code}" for name, code in sorted(refusal.field_errors.items()))
     message = f"{dialect.title} answered {words} to {operation}" + (f": {fields}" if fields else "")

@@ -1,4 +1,4 @@
-"""``make bench``, or ``python -m bench [answers] [calls] [processor] [latency]``.
+"""``make bench``, or ``python -m bench [answers] [calls] [crms] [processor] [latency]``.
 
 Everything runs on the loopback and ends by itself, in about three minutes. The tables are also
 written to ``bench/results/``, which git ignores.
@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import answers, calls, latency, processor
+from bench import answers, calls, crms, latency, processor
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -90,6 +90,29 @@ def show_calls(folder: Path) -> Report:
     )
 
 
+def show_crms(folder: Path) -> Report:
+    found = crms.measure(folder)
+    table = _table(
+        ("CRM", "contacts", "", "calls", "calls a contact", "budget a contact"),
+        [
+            (
+                one.crm,
+                one.contacts,
+                one.what,
+                one.calls,
+                f"{one.calls / one.contacts:.2f}",
+                "–" if one.cost is None else f"{one.cost / one.contacts:.2f} {one.unit}",
+            )
+            for one in found
+        ],
+    )
+    return Report(
+        title="Calls to each CRM: read, decide, write fields",
+        table=table,
+        values=[asdict(one) for one in found],
+    )
+
+
 def show_processor(folder: Path) -> Report:
     found = [cost for size in processor.SIZES for cost in processor.measure(folder, size)]
     table = _table(
@@ -118,6 +141,7 @@ def show_latency(folder: Path) -> Report:
 
 PARTS: dict[str, Callable[[Path], Report]] = {
     "calls": show_calls,
+    "crms": show_crms,
     "processor": show_processor,
     "latency": show_latency,
     "answers": show_answers,

@@ -18,6 +18,7 @@ from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
 from plugin.secrets import Vault
 from plugin.settings import Settings, load_settings
+from plugin.storage import accounts
 from plugin.storage.database import Database
 from plugin.storage.inbox import Inbox
 from plugin.web.health import health
@@ -43,10 +44,16 @@ def open_parts(settings: Settings, *, migrate: bool = True) -> Parts:
     return Parts(settings=settings, database=database, vault=Vault(settings.secret_keys))
 
 
+def _require_senders(parts: Parts) -> None:
+    with parts.database.read() as connection:
+        own = any(one.endpoint for one in accounts.all_accounts(connection))
+    parts.settings.require_serving(own_addresses=own)
+
+
 def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
-    settings.require_serving()
     parts = open_parts(settings)
+    _require_senders(parts)
     inbox = Inbox(parts.database, clock.now_ms)
     receiver = Receiver(
         settings,
@@ -96,8 +103,11 @@ def check() -> None:
     with _no_start():
         settings = load_settings()
         start_logging(settings.log_level)
-        settings.require_serving()
-        open_parts(settings).database.close()
+        parts = open_parts(settings)
+        try:
+            _require_senders(parts)
+        finally:
+            parts.database.close()
 
 
 def serve() -> Flask:

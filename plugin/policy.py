@@ -179,6 +179,7 @@ class _Accounts(_Section):
     )
     csat_maximum = _Whole(2, 100)
     rate_share = _Share(0.05, 1)
+    daily_budget = _Whole(0, 1_000_000_000)
 
 
 class _File(_Section):

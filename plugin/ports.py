@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from plugin.manifest import FieldType
 from plugin.referral.model import FieldChange, Priority
 
 T = TypeVar("T")
@@ -24,12 +25,30 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """One HTTP call from the CRM. ``headers`` has lower-case names; ``url`` is the public URL
-    the CRM was told to call, from the settings and not from the request."""
+    the CRM was told to call, from the settings and not from the request. ``topic`` is the last
+    part of the address below the account's own, where the CRM tells only there what happened."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
+    topic: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """An authentic delivery as it was stored.
+
+    ``account_crm_id``: the account whose own address was called, "" where accounts share one.
+    ``facts``: what ``Session.install`` returned for that account; empty where accounts share an
+    address.
+    """
+
+    body: bytes
+    received_at: datetime
+    topic: str = ""
+    account_crm_id: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class EventKind(StrEnum):
@@ -264,6 +283,8 @@ class PlanAction(StrEnum):
     KEEP = "keep"
     REMOVE = "remove"
     DOES_NOT_FIT = "does_not_fit"
+    BY_HAND = "by_hand"
+    """Only an administrator of the CRM can make it: ``why`` says how."""
     FOREIGN = "foreign"
     """A thing of that name exists that is not ours, or keeps what people typed: left alone."""
 
@@ -279,13 +300,32 @@ class PlanStep:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """A budget that the CRM gives for a day, in a unit of its own.
+
+    ``limit``: of the whole account and a day; ``used``: by the plugin on that day; ``left``: of
+    the whole account as the CRM told it last, None where it tells nothing. ``ends_at``: when the
+    next day begins for the CRM.
+    """
+
+    unit: str
+    limit: int
+    used: int
+    left: int | None
+    ends_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AccountLink:
     """All an adapter needs to talk to one account.
 
     ``token`` is the decrypted credential. ``facts`` is what ``install`` returned (flat text,
     kept with the account). ``rating_property`` is the mapped NPS/CSAT property's name in the CRM.
     ``fields`` are the keys of our fields known to be installed; None means not installed yet.
-    ``language`` is for labels.
+    ``language`` is for labels. ``admin`` is ``user:password`` of an administrator, for installing
+    only and never stored. ``daily_budget``: what the account may spend a day where the CRM sells
+    a budget and does not tell its size, 0 for the smallest it sells; ``allowance`` is what was
+    known of it when it was last stored.
     """
 
     crm_id: str
@@ -297,11 +337,57 @@ class AccountLink:
     fields: frozenset[str] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     rate_share: float = 0.8
+    admin: str = field(default="", repr=False)
+    daily_budget: int = 0
+    allowance: Allowance | None = field(default=None, compare=False)
+
+
+# --------------------------------------------------------------------------- declaring
+
+
+class Webhooks(StrEnum):
+    """How the CRM learns where to deliver, and which secret makes a delivery authentic."""
+
+    PROJECT = "project"
+    """By an app project that the admin uploads (``Adapter.project_files``). All accounts of one
+    app share one address and the secret of ``Declaration.secret_setting``."""
+    API = "api"
+    """By ``Session.subscribe``: each account has an address and secrets of its own."""
+    BY_HAND = "by_hand"
+    """The admin enters the account's own address in the CRM and hands the secret that the CRM
+    shows to ``python -m plugin secret``."""
+
+
+SIGNATURE_ONLY = "signature-only"
+"""Among the secrets of an account: an outdated form of its CRM's signature is not accepted any
+more."""
+
+
+class Echo(StrEnum):
+    """What becomes of webhooks about our own writes."""
+
+    MARKED = "marked"
+    """They come, and can be told from others: ``Event.ours``."""
+    UNSENT = "unsent"
+    """The CRM does not send them."""
+    COMPARED = "compared"
+    """They come like any other change; looking again then finds nothing to write."""
+
+
+class ReferrerForm(StrEnum):
+    """How ``spiral_referrer`` is kept."""
+
+    TEXT = "text"
+    LABEL = "label"
+    """As text and, where the account allows it, as a labelled association."""
+    LINK = "link"
+    """As a field that leads to the other contact; a CRM user as referrer is not shown in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """What a CRM can and cannot do, said aloud; the README's table is made from it."""
+    """What a CRM can and cannot do, said aloud; the README's table is made from it, and the
+    conformance suite tests the fallback where something is lacking."""
 
     name: str
     title: str
@@ -309,15 +395,42 @@ class Declaration:
     batch_size: int
     """Contacts per call of ``load`` and ``write_fields``."""
     history_batch_size: int
-    """Contacts per call of ``load`` with history; 0 where the CRM keeps none."""
-    labelled_links: bool
-    secret_setting: str
-    """Environment variable with the signing secrets."""
+    """Contacts per call of ``load`` with history; 0 where the CRM keeps none or it costs too
+    much: a rating nobody told us of is then dated by the day it was seen."""
+    webhooks: Webhooks
+    signed: bool
+    """Deliveries carry a signature over their bytes; else a password known to both sides."""
+    outdated_signature: bool = False
+    """There is an outdated form of signature, which ``subscribe --strict`` ends."""
+    replay_window: bool
+    """Deliveries tell when they were sent, and old ones are refused."""
+    echo: Echo
+    tells_changes: bool
+    """Deliveries carry the changed values, so that a rating is dated by its event."""
+    tells_merges: bool
+    tells_erasure: bool
+    """Privacy deletions are told apart from plain ones."""
+    referrer: ReferrerForm
+    tells_task_ids: bool
+    """Creating a task answers with its id; else it is found again by its marker."""
+    nearest_types: Mapping[FieldType, str] = field(default_factory=dict)
+    """Types of ours that the CRM lacks, and what stands in for each."""
+    token_setting: str
+    """Environment variable with the API's token."""
     url_setting: str
     """Environment variable with the API's base URL."""
     default_url: str
-    token_setting: str
-    app_id_setting: str
+    """"" where every company runs its own."""
+    secret_setting: str = ""
+    """Environment variable with the signing secrets that accounts share; "" where each account
+    has its own."""
+    app_id_setting: str = ""
+    admin_setting: str = ""
+    """Environment variable with ``user:password`` of an administrator, where the token alone
+    cannot make fields; "" where it can."""
+    too_large_status: int = 413
+    """What a delivery that is too large is answered with: some CRMs never send again what was
+    answered with 413."""
     event_types: tuple[str, ...]
     """The CRM's own names of the event types we listen to."""
 
@@ -329,6 +442,10 @@ class Session(Protocol):
 
     calls: int
     """How many HTTP requests were sent, for the benchmark and the logs."""
+
+    @property
+    def allowance(self) -> Allowance | None:
+        """What is known of the day's budget; None where the CRM has none."""
 
     def account(self) -> AccountFacts: ...
 
@@ -345,9 +462,19 @@ class Session(Protocol):
     def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
         """Which of these contacts (at most ``batch_size``) are still there."""
 
-    def load(self, contact_ids: Sequence[str], *, history: bool) -> Loaded:
+    def load(
+        self,
+        contact_ids: Sequence[str],
+        *,
+        history: bool,
+        known_deals: Mapping[str, Sequence[str]],
+    ) -> Loaded:
         """At most ``batch_size`` contacts with their deals and links (``history_batch_size`` with
-        the history of the in fields). A merged-away id answers as ``missing``."""
+        the history of the in fields). A merged-away id answers as ``missing``.
+
+        ``known_deals``: the deals of those contacts that were read before, as far as was heard
+        since; an adapter may rely on it where the CRM makes it dear to ask.
+        """
 
     def deal_contacts(self, deal_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """Contacts of each deal; a deal that is gone or has none is absent."""
@@ -368,6 +495,23 @@ class Session(Protocol):
 
     def find_tasks(self, contact_ids: Sequence[str]) -> tuple[CrmTask, ...]:
         """All tasks standing on these contacts whose body holds one of our markers."""
+
+    # -- webhooks, where ``Declaration.webhooks`` is ``API``
+
+    def subscribe(self, target: str, secrets: Sequence[str]) -> tuple[str, ...]:
+        """Make sure that the CRM delivers to ``target``, or to addresses below it (topics).
+
+        What is there and works stays; what is missing, switched off, or leads to an address with
+        the same path on another host is made anew. Returns the secrets of the account from now
+        on, in the adapter's own form. ``secrets``: those kept so far, at first a random one of
+        ours; a CRM that lets us choose takes the first. Does nothing and returns ``secrets``
+        where ``Declaration.webhooks`` is not ``API``.
+        """
+
+    def unsubscribe(self, target: str) -> None:
+        """Remove what ``subscribe`` made; what is gone already is no fault."""
+
+    # -- installing
 
     def plan_install(self) -> tuple[PlanStep, ...]: ...
 
@@ -390,18 +534,27 @@ class Adapter(Protocol):
     def verify(self, delivery: Delivery, *, secrets: Sequence[str], now: datetime) -> None:
         """Raises ``SignatureError`` unless one of the secrets signed these bytes just now."""
 
-    def parse(self, body: bytes) -> Parsed:
+    def parse(self, received: Received) -> Parsed:
         """Raises ``PayloadError`` where the whole body cannot be read."""
 
     def redact(
-        self, body: bytes, *, account_crm_id: str, contact_ids: frozenset[str], words: Sequence[str]
+        self,
+        received: Received,
+        *,
+        account_crm_id: str,
+        contact_ids: frozenset[str],
+        words: Sequence[str],
     ) -> bytes | None:
         """The body without the values that tell of these contacts or contain one of the words;
         None where nothing had to go. Ids and other people's events stay."""
 
     def connect(self, link: AccountLink) -> Session: ...
 
+    def guide(self, target: str) -> str:
+        """What the admin has to do in the CRM so that webhooks arrive at ``target``; English."""
+
     def project_files(
         self, *, public_url: str, rating_properties: Sequence[str]
     ) -> Mapping[str, str]:
-        """Relative path → content of the app project the CRM's own tooling uploads."""
+        """Relative path → content of the app project the CRM's own tooling uploads; none where
+        ``Declaration.webhooks`` is not ``PROJECT``."""

@@ -24,8 +24,10 @@ MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrmSettings:
-    """One CRM's settings. ``secrets`` sign its deliveries (several while rotating); ``token`` and
-    ``app_id`` are the defaults for connecting an account; ``base_url`` is the API's."""
+    """One CRM's settings. ``secrets`` sign its deliveries (several while rotating) where accounts
+    share an address; ``token`` and ``app_id`` are the defaults for connecting an account;
+    ``base_url`` is the API's, "" where an account has to tell it; ``admin`` is ``user:password``
+    of an administrator, for installing."""
 
     name: str
     secret_setting: str
@@ -33,6 +35,7 @@ class CrmSettings:
     app_id: str = ""
     base_url: str
     token: str = field(default="", repr=False)
+    admin: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,18 +62,22 @@ class Settings:
         known = ", ".join(crm.name for crm in self.crms)
         raise ConfigurationError(f"no CRM is called {name!r}; known are: {known}")
 
-    def require_serving(self) -> None:
+    def require_serving(self, *, own_addresses: bool) -> None:
         """Raises ``ConfigurationError`` naming all that receiving webhooks still needs: an
-        address, and the signing secret of at least one CRM."""
+        address, and something to tell authentic deliveries by. ``own_addresses``: whether there
+        are accounts with an address, and so secrets, of their own."""
         missing = []
         if not self.public_url:
             missing.append(
                 "PUBLIC_URL is missing: the address under which the CRM reaches this server, "
                 "such as https://referrals.example.com"
             )
-        if not any(crm.secrets for crm in self.crms):
-            names = " or ".join(crm.secret_setting for crm in self.crms)
-            missing.append(f"{names} is missing: the secret with which the CRM signs webhooks")
+        if not own_addresses and not any(crm.secrets for crm in self.crms):
+            names = " or ".join(crm.secret_setting for crm in self.crms if crm.secret_setting)
+            missing.append(
+                f"{names} is missing: the secret with which the CRM signs webhooks. For other "
+                "CRMs connect an account first: python -m plugin connect --help"
+            )
         if missing:
             raise ConfigurationError("\n".join(missing))
 
@@ -117,6 +124,7 @@ class _Source:
         self.faults: list[str] = []
 
     def text(self, name: str, default: str = "") -> str:
+        """The setting, or the default; a setting without a name is one the CRM does not have."""
         return self.environ.get(name, "").strip() or default
 
     def secrets(self, name: str, length: int) -> tuple[str, ...]:
@@ -130,7 +138,7 @@ class _Source:
 
     def url(self, name: str, default: str = "") -> str:
         value = self.text(name, default).rstrip("/")
-        if value and (fault := _url_fault(value)):
+        if value and (fault := url_fault(value)):
             self.faults.append(f"{name} {fault}")
         return value
 
@@ -149,10 +157,11 @@ class _Source:
             app_id=self.text(declared.app_id_setting),
             base_url=self.url(declared.url_setting, declared.default_url),
             token=self.text(declared.token_setting),
+            admin=self.text(declared.admin_setting),
         )
 
 
-def _url_fault(value: str) -> str | None:
+def url_fault(value: str) -> str | None:
     """What is wrong with an address, None where nothing is."""
     try:
         parts = urlsplit(value)

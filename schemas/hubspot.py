@@ -9,25 +9,21 @@ Objects and associations: https://developers.hubspot.com/docs/api-reference/late
 
 from __future__ import annotations
 
-import re
 from typing import Any, TypedDict
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
-MAX_ID = 2**63 - 1
+from schemas.fields import (
+    NOT_A_TEXT,
+    NOT_IN_THIS_CENTURY,
+    RecordNumber,
+    Sent,
+    optional_text,
+    storable,
+)
+
 YEAR_2000_MS = 946_684_800_000
 YEAR_2100_MS = 4_102_444_800_000
-
-
-class RecordId(fields.Field[str]):
-    """A record's number as text: HubSpot writes numbers in webhooks and text elsewhere."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
-            raise ValidationError("Not a record id.")
-        return str(value)
 
 
 class Text(fields.Field[str]):
@@ -38,22 +34,9 @@ class Text(fields.Field[str]):
             return "true" if value else "false"
         if isinstance(value, int | float):
             return str(value)
-        if not isinstance(value, str) or "\0" in value or not _is_unicode(value):
-            raise ValidationError("Not a text.")
+        if not isinstance(value, str) or value != storable(value):
+            raise ValidationError(NOT_A_TEXT)
         return value
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class _Sent(Schema):
-    class Meta:
-        unknown = EXCLUDE
 
 
 # ------------------------------------------------------------------------- webhooks
@@ -81,32 +64,32 @@ class EventPayload(TypedDict):
     to_object_type_id: str | None
 
 
-class EventSchema(_Sent):
+class EventSchema(Sent):
     """One event of a delivery. All but account and time depend on the type, which the adapter
     reads first (``subscriptionType``, in HubSpot's table called ``eventType``)."""
 
-    account_id = RecordId(required=True, data_key="portalId")
-    app_id = RecordId(load_default=None, data_key="appId")
+    account_id = RecordNumber(required=True, data_key="portalId")
+    app_id = RecordNumber(load_default=None, data_key="appId")
     event_id = Text(load_default=None, data_key="eventId")
     occurred_at = fields.Integer(
         required=True,
         strict=True,
         data_key="occurredAt",
-        validate=validate.Range(YEAR_2000_MS, YEAR_2100_MS, error="Not between 2000 and 2100."),
+        validate=validate.Range(YEAR_2000_MS, YEAR_2100_MS, error=NOT_IN_THIS_CENTURY),
     )
-    object_id = RecordId(load_default=None, data_key="objectId")
+    object_id = RecordNumber(load_default=None, data_key="objectId")
     object_type_id = Text(load_default=None, data_key="objectTypeId")
     property_name = Text(load_default=None, data_key="propertyName")
     property_value = Text(load_default=None, data_key="propertyValue")
     is_sensitive = fields.Raw(load_default=None, data_key="isSensitive")
     change_source = Text(load_default=None, data_key="changeSource")
     source_id = Text(load_default=None, data_key="sourceId")
-    primary_object_id = RecordId(load_default=None, data_key="primaryObjectId")
-    merged_object_ids = fields.List(RecordId(), load_default=None, data_key="mergedObjectIds")
-    new_object_id = RecordId(load_default=None, data_key="newObjectId")
+    primary_object_id = RecordNumber(load_default=None, data_key="primaryObjectId")
+    merged_object_ids = fields.List(RecordNumber(), load_default=None, data_key="mergedObjectIds")
+    new_object_id = RecordNumber(load_default=None, data_key="newObjectId")
     association_type = Text(load_default=None, data_key="associationType")
-    from_object_id = RecordId(load_default=None, data_key="fromObjectId")
-    to_object_id = RecordId(load_default=None, data_key="toObjectId")
+    from_object_id = RecordNumber(load_default=None, data_key="fromObjectId")
+    to_object_id = RecordNumber(load_default=None, data_key="toObjectId")
     from_object_type_id = Text(load_default=None, data_key="fromObjectTypeId")
     to_object_type_id = Text(load_default=None, data_key="toObjectTypeId")
 
@@ -124,7 +107,7 @@ class ErrorPayload(TypedDict):
     errors: Any
 
 
-class ErrorSchema(_Sent):
+class ErrorSchema(Sent):
     """The body of an error answer, or one entry of ``errors`` in a 207.
 
     All keys are optional in HubSpot's files and their forms differ, so each is taken as it comes:
@@ -150,8 +133,8 @@ class Version(TypedDict):
     timestamp: str
 
 
-class VersionSchema(_Sent):
-    value = fields.String(load_default=None, allow_none=True)
+class VersionSchema(Sent):
+    value = optional_text()
     timestamp = fields.String(required=True)
 
 
@@ -164,16 +147,16 @@ class Record(TypedDict):
     archived: bool
 
 
-class RecordSchema(_Sent):
-    id = RecordId(required=True)
+class RecordSchema(Sent):
+    id = RecordNumber(required=True)
     properties = fields.Dict(load_default=dict)
     history = fields.Dict(
         values=fields.List(fields.Nested(VersionSchema)),
         load_default=dict,
         data_key="propertiesWithHistory",
     )
-    trace_id = fields.String(load_default=None, data_key="objectWriteTraceId")
-    created_at = fields.String(load_default=None, data_key="createdAt")
+    trace_id = optional_text("objectWriteTraceId")
+    created_at = optional_text("createdAt")
     archived = fields.Boolean(load_default=False)
 
 
@@ -182,7 +165,7 @@ class Batch(TypedDict):
     errors: list[ErrorPayload]
 
 
-class BatchSchema(_Sent):
+class BatchSchema(Sent):
     """200, 201 and 207 of the batch endpoints."""
 
     results = fields.List(fields.Nested(RecordSchema), required=True)
@@ -197,11 +180,11 @@ class Paging(TypedDict):
     next: Next | None
 
 
-class NextSchema(_Sent):
+class NextSchema(Sent):
     after = fields.String(required=True)
 
 
-class PagingSchema(_Sent):
+class PagingSchema(Sent):
     next = fields.Nested(NextSchema, load_default=None)
 
 
@@ -210,7 +193,7 @@ class RecordPage(TypedDict):
     paging: Paging | None
 
 
-class RecordPageSchema(_Sent):
+class RecordPageSchema(Sent):
     """A page of a list or of a search."""
 
     results = fields.List(fields.Nested(RecordSchema), required=True)
@@ -226,10 +209,10 @@ class AssociationType(TypedDict):
     label: str | None
 
 
-class AssociationTypeSchema(_Sent):
+class AssociationTypeSchema(Sent):
     category = fields.String(required=True)
     type_id = fields.Integer(required=True, data_key="typeId")
-    label = fields.String(load_default=None)
+    label = optional_text()
 
 
 class Target(TypedDict):
@@ -237,8 +220,8 @@ class Target(TypedDict):
     types: list[AssociationType]
 
 
-class TargetSchema(_Sent):
-    id = RecordId(required=True, data_key="toObjectId")
+class TargetSchema(Sent):
+    id = RecordNumber(required=True, data_key="toObjectId")
     types = fields.List(
         fields.Nested(AssociationTypeSchema), load_default=list, data_key="associationTypes"
     )
@@ -248,8 +231,8 @@ class Reference(TypedDict):
     id: str
 
 
-class ReferenceSchema(_Sent):
-    id = RecordId(required=True)
+class ReferenceSchema(Sent):
+    id = RecordNumber(required=True)
 
 
 class Associated(TypedDict):
@@ -258,7 +241,7 @@ class Associated(TypedDict):
     paging: Paging | None
 
 
-class AssociatedSchema(_Sent):
+class AssociatedSchema(Sent):
     source = fields.Nested(ReferenceSchema, required=True, data_key="from")
     targets = fields.List(fields.Nested(TargetSchema), load_default=list, data_key="to")
     paging = fields.Nested(PagingSchema, load_default=None)
@@ -269,7 +252,7 @@ class AssociatedBatch(TypedDict):
     errors: list[ErrorPayload]
 
 
-class AssociatedBatchSchema(_Sent):
+class AssociatedBatchSchema(Sent):
     results = fields.List(fields.Nested(AssociatedSchema), required=True)
     errors = fields.List(fields.Nested(ErrorSchema), load_default=list)
 
@@ -280,9 +263,9 @@ class LabelledPair(TypedDict):
     labels: list[str]
 
 
-class LabelledPairSchema(_Sent):
-    source_id = RecordId(required=True, data_key="fromObjectId")
-    target_id = RecordId(required=True, data_key="toObjectId")
+class LabelledPairSchema(Sent):
+    source_id = RecordNumber(required=True, data_key="fromObjectId")
+    target_id = RecordNumber(required=True, data_key="toObjectId")
     labels = fields.List(fields.String(), load_default=list)
 
 
@@ -291,7 +274,7 @@ class LabelledBatch(TypedDict):
     errors: list[ErrorPayload]
 
 
-class LabelledBatchSchema(_Sent):
+class LabelledBatchSchema(Sent):
     """The answer to creating associations: the pairs that are labelled now."""
 
     results = fields.List(fields.Nested(LabelledPairSchema), required=True)
@@ -302,7 +285,7 @@ class LabelList(TypedDict):
     results: list[AssociationType]
 
 
-class LabelListSchema(_Sent):
+class LabelListSchema(Sent):
     results = fields.List(fields.Nested(AssociationTypeSchema), required=True)
 
 
@@ -317,12 +300,12 @@ class Option(TypedDict):
     description: str | None
 
 
-class OptionSchema(_Sent):
+class OptionSchema(Sent):
     value = fields.String(required=True)
     label = fields.String(load_default="")
     display_order = fields.Integer(load_default=0, data_key="displayOrder")
     hidden = fields.Boolean(load_default=False)
-    description = fields.String(load_default=None, allow_none=True)
+    description = optional_text()
 
 
 class Property(TypedDict):
@@ -335,7 +318,7 @@ class Property(TypedDict):
     options: list[Option]
 
 
-class PropertySchema(_Sent):
+class PropertySchema(Sent):
     name = fields.String(required=True)
     label = fields.String(load_default="")
     description = fields.String(load_default="")
@@ -349,7 +332,7 @@ class PropertyList(TypedDict):
     results: list[Property]
 
 
-class PropertyListSchema(_Sent):
+class PropertyListSchema(Sent):
     results = fields.List(fields.Nested(PropertySchema), required=True)
 
 
@@ -357,7 +340,7 @@ class Group(TypedDict):
     name: str
 
 
-class GroupSchema(_Sent):
+class GroupSchema(Sent):
     name = fields.String(required=True)
 
 
@@ -365,7 +348,7 @@ class GroupList(TypedDict):
     results: list[Group]
 
 
-class GroupListSchema(_Sent):
+class GroupListSchema(Sent):
     results = fields.List(fields.Nested(GroupSchema), required=True)
 
 
@@ -378,7 +361,7 @@ class Limit(TypedDict):
     usage: int
 
 
-class LimitSchema(_Sent):
+class LimitSchema(Sent):
     object_type_id = fields.String(required=True, data_key="objectTypeId")
     limit = fields.Integer(required=True)
     usage = fields.Integer(required=True)
@@ -390,7 +373,7 @@ class PropertyLimits(TypedDict):
     by_object: list[Limit]
 
 
-class PropertyLimitsSchema(_Sent):
+class PropertyLimitsSchema(Sent):
     """How many custom properties an account may have, in all and per kind of object."""
 
     overall_limit = fields.Integer(required=True, data_key="overallLimit")
@@ -403,7 +386,7 @@ class LabelLimit(TypedDict):
     usage: int
 
 
-class LabelLimitSchema(_Sent):
+class LabelLimitSchema(Sent):
     limit = fields.Integer(required=True)
     usage = fields.Integer(required=True)
 
@@ -412,7 +395,7 @@ class LabelLimitList(TypedDict):
     results: list[LabelLimit]
 
 
-class LabelLimitListSchema(_Sent):
+class LabelLimitListSchema(Sent):
     results = fields.List(fields.Nested(LabelLimitSchema), required=True)
 
 
@@ -424,7 +407,7 @@ class Stage(TypedDict):
     metadata: dict[str, Any]
 
 
-class StageSchema(_Sent):
+class StageSchema(Sent):
     id = fields.String(required=True)
     metadata = fields.Dict(load_default=dict)
 
@@ -433,7 +416,7 @@ class Pipeline(TypedDict):
     stages: list[Stage]
 
 
-class PipelineSchema(_Sent):
+class PipelineSchema(Sent):
     stages = fields.List(fields.Nested(StageSchema), load_default=list)
 
 
@@ -441,7 +424,7 @@ class PipelineList(TypedDict):
     results: list[Pipeline]
 
 
-class PipelineListSchema(_Sent):
+class PipelineListSchema(Sent):
     results = fields.List(fields.Nested(PipelineSchema), required=True)
 
 
@@ -454,11 +437,11 @@ class Owner(TypedDict):
     archived: bool
 
 
-class OwnerSchema(_Sent):
-    id = RecordId(required=True)
-    email = fields.String(load_default=None)
-    first_name = fields.String(load_default=None, data_key="firstName")
-    last_name = fields.String(load_default=None, data_key="lastName")
+class OwnerSchema(Sent):
+    id = RecordNumber(required=True)
+    email = optional_text()
+    first_name = optional_text("firstName")
+    last_name = optional_text("lastName")
     type = fields.String(load_default="PERSON")
     archived = fields.Boolean(load_default=False)
 
@@ -468,7 +451,7 @@ class OwnerPage(TypedDict):
     paging: Paging | None
 
 
-class OwnerPageSchema(_Sent):
+class OwnerPageSchema(Sent):
     results = fields.List(fields.Nested(OwnerSchema), required=True)
     paging = fields.Nested(PagingSchema, load_default=None)
 
@@ -480,8 +463,8 @@ class AccountDetails(TypedDict):
     ui_domain: str | None
 
 
-class AccountDetailsSchema(_Sent):
-    account_id = RecordId(required=True, data_key="portalId")
-    time_zone = fields.String(load_default=None, data_key="timeZone")
-    currency = fields.String(load_default=None, data_key="companyCurrency")
-    ui_domain = fields.String(load_default=None, data_key="uiDomain")
+class AccountDetailsSchema(Sent):
+    account_id = RecordNumber(required=True, data_key="portalId")
+    time_zone = optional_text("timeZone")
+    currency = optional_text("companyCurrency")
+    ui_domain = optional_text("uiDomain")

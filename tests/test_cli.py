@@ -46,13 +46,16 @@ COMMANDS = (
     "configure",
     "connect",
     "db upgrade",
+    "erase",
     "explain",
     "hubspot-project",
     "install",
     "pause",
     "replay",
     "resume",
+    "secret",
     "status",
+    "subscribe",
     "sweep",
     "uninstall",
     "worker",
@@ -60,12 +63,15 @@ COMMANDS = (
 ARGUMENTS = {
     "configure": "hubspot --mode observe",
     "connect": "hubspot",
+    "erase": "hubspot 101",
     "explain": "hubspot 101",
     "hubspot-project": "folder",
     "install": "hubspot",
     "pause": "hubspot",
     "replay": "--quarantined",
     "resume": "hubspot",
+    "secret": "bottlecrm",
+    "subscribe": "espocrm",
     "sweep": "hubspot",
     "uninstall": "hubspot",
     "worker": "--until-idle",
@@ -232,8 +238,8 @@ def test_no_command_at_all_shows_what_there_is(shell: Shell) -> None:
     ("line", "says"),
     [
         ("dance", "No such command 'dance'"),
-        ("connect", "Missing argument 'hubspot'"),
-        ("connect pipedrive", "'pipedrive' is not one of: hubspot"),
+        ("connect", "Missing argument 'hubspot|"),
+        ("connect salesforce", "'salesforce' is not one of: hubspot, pipedrive"),
         ("connect hubspot --language fr", "'fr' is not one of 'de', 'en'"),
         ("connect hubspot --mode both", "'both' is not one of 'write', 'observe'"),
         ("connect hubspot --rating-from nps", "--rating-from must look like PROPERTY:nps"),
@@ -345,8 +351,7 @@ def test_without_a_token_nothing_is_asked_where_nobody_can_answer(office: Shell)
     ran = office.run("connect hubspot", stdin=io.StringIO(""), HUBSPOT_TOKEN="")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "no token: set HUBSPOT_TOKEN, or pipe it in: "
-        "`python -m plugin connect hubspot < token.txt`\n"
+        "Access token of HubSpot is missing: set HUBSPOT_TOKEN, or pipe it in: `… < secret.txt`\n"
     )
 
 
@@ -425,6 +430,9 @@ def test_from_connecting_to_uninstalling(office: Shell, crm: tuple[Sandbox, str]
     assert shown == (
         f"Connected HubSpot account {portal}.\n"
         "Webhooks go to https://referrals.example.com/webhooks/hubspot\n"
+        "\nHubSpot sends webhooks as an app project tells it:\n"
+        "  python -m plugin hubspot-project my-hubspot-app\n"
+        "  (cd my-hubspot-app && hs account auth && hs project upload)\n\n"
         "Next: python -m plugin install hubspot\n"
     )
     assert "not installed yet: run `python -m plugin install hubspot`" in done(office.run("status"))

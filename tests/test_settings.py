@@ -29,6 +29,7 @@ def declared(name: str) -> SimpleNamespace:
             default_url=f"https://api.{name}.example.com",
             token_setting=f"{upper}_TOKEN",
             app_id_setting=f"{upper}_APP_ID",
+            admin_setting=f"{upper}_ADMIN",
         )
     )
 
@@ -86,6 +87,7 @@ def test_every_setting_is_read() -> None:
             "ZETA_URL": "http://127.0.0.1:8080/",
             "ZETA_TOKEN": "token",
             "ZETA_APP_ID": "77",
+            "ZETA_ADMIN": "admin:password",
         }
     )
     assert loaded.database_url == "postgresql+psycopg://user:password@localhost/referrals"
@@ -98,6 +100,7 @@ def test_every_setting_is_read() -> None:
         app_id="77",
         base_url="http://127.0.0.1:8080",
         token="token",
+        admin="admin:password",
     )
 
 
@@ -124,6 +127,7 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
         "SECRET_KEY": "hidden-0123456789",
         "ACME_SECRET": "hidden-secret",
         "ACME_TOKEN": "hidden-token",
+        "ACME_ADMIN": "admin:hidden-password",
         "DATABASE_URL": "postgresql+psycopg://user:hidden-password@localhost/referrals",
     }
     loaded = load_settings(secrets)
@@ -180,8 +184,11 @@ def test_the_example_names_every_setting_and_sets_none() -> None:
     crms = {
         name
         for d in declarations
-        for name in (d.secret_setting, d.app_id_setting, d.token_setting, d.url_setting)
-    }
+        for name in (
+            d.secret_setting, d.app_id_setting, d.token_setting, d.url_setting, d.admin_setting
+        )
+        if name
+    }  # fmt: skip
     general = {"SECRET_KEY", "PUBLIC_URL", "DATABASE_URL", "LOG_LEVEL"}
     assert sorted(written) == sorted(f"{name}=" for name in general | crms)
 
@@ -272,15 +279,22 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_an_address_and_one_signing_secret_are_enough_to_serve() -> None:
     """A CRM that is not used needs no secret."""
-    load_settings(ENOUGH).require_serving()
+    load_settings(ENOUGH).require_serving(own_addresses=False)
+
+
+def test_accounts_with_addresses_of_their_own_need_no_shared_secret() -> None:
+    """What signs their deliveries is kept with them."""
+    environ = {"SECRET_KEY": KEY, "PUBLIC_URL": "https://example.com"}
+    load_settings(environ).require_serving(own_addresses=True)
 
 
 def test_all_that_serving_needs_is_named() -> None:
     """The address, and which settings could hold a signing secret."""
     with pytest.raises(ConfigurationError) as caught:
-        load_settings({"SECRET_KEY": KEY}).require_serving()
+        load_settings({"SECRET_KEY": KEY}).require_serving(own_addresses=False)
     assert str(caught.value).split("\n") == [
         "PUBLIC_URL is missing: the address under which the CRM reaches this server, such as "
         "https://referrals.example.com",
-        "ACME_SECRET or ZETA_SECRET is missing: the secret with which the CRM signs webhooks",
+        "ACME_SECRET or ZETA_SECRET is missing: the secret with which the CRM signs webhooks. "
+        "For other CRMs connect an account first: python -m plugin connect --help",
     ]

@@ -15,7 +15,18 @@ from adapters.hubspot.dialect import DIALECT, Budgets, budgets
 from adapters.hubspot.session import HubSpotSession
 from adapters.signatures import verify_hubspot_v3
 from plugin.manifest import manifest
-from plugin.ports import AccountLink, Adapter, Declaration, Delivery, Parsed, Session
+from plugin.ports import (
+    AccountLink,
+    Adapter,
+    Declaration,
+    Delivery,
+    Echo,
+    Parsed,
+    Received,
+    ReferrerForm,
+    Session,
+    Webhooks,
+)
 
 
 class HubSpotAdapter:
@@ -33,7 +44,15 @@ class HubSpotAdapter:
             docs_url="https://developers.hubspot.com/docs/api-reference/latest",
             batch_size=BATCH_SIZE,
             history_batch_size=HISTORY_BATCH_SIZE,
-            labelled_links=True,
+            webhooks=Webhooks.PROJECT,
+            signed=True,
+            replay_window=True,
+            echo=Echo.MARKED,
+            tells_changes=True,
+            tells_merges=True,
+            tells_erasure=True,
+            referrer=ReferrerForm.LABEL,
+            tells_task_ids=True,
             secret_setting="HUBSPOT_CLIENT_SECRET",  # noqa: S106 (the name of a setting)
             url_setting="HUBSPOT_API_URL",
             default_url="https://api.hubapi.com",
@@ -53,14 +72,19 @@ class HubSpotAdapter:
             now=now,
         )
 
-    def parse(self, body: bytes) -> Parsed:
-        return events.parse(body)
+    def parse(self, received: Received) -> Parsed:
+        return events.parse(received.body)
 
     def redact(
-        self, body: bytes, *, account_crm_id: str, contact_ids: frozenset[str], words: Sequence[str]
+        self,
+        received: Received,
+        *,
+        account_crm_id: str,
+        contact_ids: frozenset[str],
+        words: Sequence[str],
     ) -> bytes | None:
         return events.redact(
-            body, account_crm_id=account_crm_id, contact_ids=contact_ids, words=words
+            received.body, account_crm_id=account_crm_id, contact_ids=contact_ids, words=words
         )
 
     def connect(self, link: AccountLink) -> Session:
@@ -68,6 +92,9 @@ class HubSpotAdapter:
         limits.use_share(link.rate_share)
         client = Client(base_url=link.base_url, token=link.token, dialect=DIALECT)
         return HubSpotSession(Api(client, limits), link)
+
+    def guide(self, target: str) -> str:  # noqa: ARG002 (it stands in the project's files)
+        return project.GUIDE
 
     def project_files(
         self, *, public_url: str, rating_properties: Sequence[str]

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
 
+from adapters.answers import understood
 from adapters.client import Client
 from adapters.hubspot.dialect import DIALECT, Budgets, code_of, described
 from plugin.errors import CrmError, CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import Failure
+from schemas.fields import RECORD_NUMBER
 from schemas.hubspot import (
     Associated,
     AssociatedBatch,
@@ -56,7 +58,6 @@ HUBSPOT_DEFINED = "HUBSPOT_DEFINED"
 
 _PASSING = re.compile(r"RATE_LIMIT|INTERNAL|UNAVAILABLE|TIMEOUT|LOCKED")
 _NOT_FOUND = re.compile(r"NOT_FOUND|NO_ASSOCIATIONS_FOUND")
-_RECORD_ID = re.compile(r"[0-9]{1,19}")
 _BATCH = BatchSchema()
 _PAGE = RecordPageSchema()
 _ASSOCIATED = AssociatedBatchSchema()
@@ -104,7 +105,7 @@ class Api:
         answer = self.client.send(
             method, path, budget=self._limits.general, body=body, params=params
         )
-        return None if schema is None else _understood(schema, answer, f"{method} {path}")
+        return None if schema is None else understood(schema, answer, DIALECT, f"{method} {path}")
 
     # -- objects
 
@@ -162,7 +163,7 @@ class Api:
             "after": str(after),
         }
         answer = self.client.send("POST", path, budget=self._limits.search, body=body)
-        page: RecordPage = _understood(_PAGE, answer, f"POST {path}")
+        page: RecordPage = understood(_PAGE, answer, DIALECT, f"POST {path}")
         return page
 
     def update(self, kind: str, properties: Mapping[str, Mapping[str, str]]) -> tuple[Failure, ...]:
@@ -307,28 +308,16 @@ class Api:
         answer = self.client.send(
             "POST", path, budget=self._limits.associations, body={"inputs": inputs}
         )
-        return None if schema is None else _understood(schema, answer, f"POST {path}")
+        return None if schema is None else understood(schema, answer, DIALECT, f"POST {path}")
 
     def _post(self, path: str, body: object, schema: Schema, *, repeat: bool = True) -> Any:
         answer = self.client.send(
             "POST", path, budget=self._limits.general, body=body, repeat=repeat
         )
-        return _understood(schema, answer, f"POST {path}")
+        return understood(schema, answer, DIALECT, f"POST {path}")
 
 
 # ---------------------------------------------------------------------- partial answers
-
-
-def _understood(schema: Schema, answer: object, operation: str) -> Any:
-    try:
-        return schema.load(answer)  # type: ignore[arg-type]
-    except ValidationError as error:
-        keys = ", ".join(sorted(map(str, error.messages_dict)))
-        raise CrmUnavailable(
-            f"the answer of HubSpot to {operation} has an unknown form: {keys}",
-            crm=DIALECT.crm,
-            operation=operation,
-        ) from error
 
 
 def _raise_unless_not_found(errors: Iterable[ErrorPayload], operation: str) -> None:
@@ -392,7 +381,7 @@ def _after(result: Associated) -> str | None:
 
 def _askable(ids: Iterable[str]) -> list[str]:
     """Each id once; one that no record can have would spoil the whole batch."""
-    return sorted(one for one in set(ids) if _RECORD_ID.fullmatch(one))
+    return sorted(one for one in set(ids) if RECORD_NUMBER.fullmatch(one))
 
 
 # ------------------------------------------------------------------------------ batches

@@ -14,6 +14,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from adapters.answers import word
 from adapters.client import Dialect, Rate, RateBudget, Refusal
 from schemas.hubspot import ErrorPayload, ErrorSchema
 
@@ -21,7 +22,6 @@ WAITS = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 10.0, "DAILY": 3600.0}
 """policyName of a 429 → seconds to wait. The daily limit ends at midnight in the account's own
 zone; asking once an hour finds that out without knowing the zone."""
 
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ERROR = ErrorSchema()
 
 
@@ -34,14 +34,14 @@ def refusal(payload: object) -> Refusal:
     return Refusal(
         code=code_of(error),
         field_errors=_field_errors(error),
-        retry_after=WAITS.get(_word(error["policy"])),
+        retry_after=WAITS.get(word(error["policy"])),
     )
 
 
 def code_of(error: ErrorPayload) -> str:
     """HubSpot's own words for what is wrong, such as ``OBJECT_NOT_FOUND``."""
     words = (error["category"] or error["error_type"], error["sub_category"], error["policy"])
-    return " ".join(filter(None, map(_word, words)))
+    return " ".join(filter(None, map(word, words)))
 
 
 def described(error: ErrorPayload) -> str:
@@ -56,7 +56,7 @@ def _field_errors(error: ErrorPayload) -> dict[str, str]:
         (name, detail.get("code")) for detail in _dicts(error["errors"]) for name in _in(detail)
     ]
     told += [(detail.get("name"), detail.get("error")) for detail in _quoted(error["message"])]
-    return {_word(name): _word(code) or "refused" for name, code in told if _word(name)}
+    return {word(name): word(code) or "refused" for name, code in told if word(name)}
 
 
 def _in(detail: Mapping[str, Any]) -> list[Any]:
@@ -77,11 +77,6 @@ def _quoted(message: object) -> list[dict[str, Any]]:
 
 def _dicts(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _word(value: object) -> str:
-    """A code or a name; "" for all else, which may be a quoted value and so somebody's data."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def rate(headers: Mapping[str, str]) -> Rate | None:

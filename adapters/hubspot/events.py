@@ -7,15 +7,12 @@ The same fact comes as a classic type (``contact.creation``) or as a generic one
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from marshmallow import ValidationError
-
-from adapters.hubspot.values import TOLD_FIELDS, from_milliseconds, from_property
+from adapters.hubspot.values import from_milliseconds, from_property
+from adapters.payloads import REDACTED, event_key, from_json, loaded, redacted, scrubbed
+from adapters.values import SCORE, TOLD_FIELDS
 from plugin.errors import PayloadError
 from plugin.manifest import manifest
 from plugin.ports import Event, EventKind, Parsed
@@ -39,12 +36,6 @@ KINDS = {
     (DEAL, "deletion"): EventKind.DEAL_DELETED,
 }
 """(object, what happened) → our kind. Merges and associations have functions of their own."""
-
-# Small plain numbers only: an NPS or CSAT property is not known here, and a phone number in
-# digits is not to travel further than it must.
-SCORE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4})?")
-REDACTED = "REDACTED"
-"""HubSpot writes this in place of a sensitive value, and so do we in place of an erased one."""
 
 STRUCTURE = frozenset(
     {"subscriptionType", "eventType", "objectTypeId", "propertyName", "changeSource", "changeFlag"}
@@ -75,10 +66,7 @@ def parse(body: bytes) -> Parsed:
 
 
 def _array(body: bytes) -> list[Any]:
-    try:
-        content = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise PayloadError(f"the body is not JSON: {type(error).__name__}") from error
+    content = from_json(body)
     if not isinstance(content, list):
         raise PayloadError("the body is not an array of events")
     return content
@@ -113,23 +101,8 @@ def _object_name(raw: Mapping[str, Any]) -> str:
 
 
 def _read(raw: object) -> EventPayload:
-    try:
-        payload: EventPayload = _EVENT.load(raw)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise PayloadError(_reason(error)) from error
+    payload: EventPayload = loaded(_EVENT, raw)
     return payload
-
-
-def _reason(error: ValidationError) -> str:
-    """Which keys are wrong and how, without their values."""
-    return "; ".join(f"{key}: {_first(why)}" for key, why in sorted(error.messages_dict.items()))
-
-
-def _first(why: Any) -> str:
-    """The first sentence of marshmallow's messages, which lie in lists or by position."""
-    while not isinstance(why, str):
-        why = next(iter(why.values() if isinstance(why, dict) else why))
-    return why
 
 
 def _plain(subscription: str, kind: EventKind, payload: EventPayload) -> Event:
@@ -143,6 +116,7 @@ def _plain(subscription: str, kind: EventKind, payload: EventPayload) -> Event:
 def _change(name: str, payload: EventPayload) -> FieldChange | None:
     """What the event itself tells of a rating, a referrer's name or a possible score."""
     value = payload["property_value"] or ""
+    # HubSpot writes the same word in place of a sensitive value.
     if value == REDACTED or payload["is_sensitive"] is True:
         return None
     at = from_milliseconds(payload["occurred_at"])
@@ -219,7 +193,6 @@ def _event(
 
 
 def _key(subscription: str, kind: EventKind, record_id: str, payload: EventPayload) -> str:
-    """Names the fact: all that tells it from others, and not how often it was sent."""
     facts = [
         payload["account_id"],
         subscription,
@@ -233,7 +206,7 @@ def _key(subscription: str, kind: EventKind, record_id: str, payload: EventPaylo
         payload["occurred_at"],
         payload["event_id"],
     ]
-    return hashlib.sha256(json.dumps(facts).encode("ascii")).hexdigest()[:32]
+    return event_key(facts)
 
 
 def _is_ours(payload: EventPayload) -> bool:
@@ -255,28 +228,21 @@ def redact(
 
     What cannot be read as events goes as a whole where it may tell of them.
     """
-    folded = [word.casefold() for word in words if word.strip()]
-    try:
-        content = _array(body)
-        kept = [_without(raw, account_crm_id, contact_ids, folded) for raw in content]
-        return None if kept == content else json.dumps(kept).encode("ascii")
-    except (PayloadError, RecursionError):
-        return b"" if _tells(body, contact_ids, folded) else None
 
+    def without(content: list[Any], folded: Sequence[str]) -> list[Any]:
+        return [_without(raw, account_crm_id, contact_ids, folded) for raw in content]
 
-def _tells(body: bytes, contact_ids: Iterable[str], words: Iterable[str]) -> bool:
-    said = body.decode("utf-8", "replace").casefold()
-    return any(word in said for word in (*contact_ids, *words))
+    return redacted(body, _array, without, contact_ids=contact_ids, words=words)
 
 
 def _without(
     raw: Any, account_crm_id: str, contact_ids: frozenset[str], words: Sequence[str]
 ) -> Any:
     if not isinstance(raw, dict):
-        return _scrub(raw, words)
+        return scrubbed(raw, words)
     if str(raw.get("portalId")) != account_crm_id:
         return raw
-    kept = {key: value if key in STRUCTURE else _scrub(value, words) for key, value in raw.items()}
+    kept = {key: v if key in STRUCTURE else scrubbed(v, words) for key, v in raw.items()}
     if _is_about(raw, contact_ids) and kept.get("propertyValue"):
         kept["propertyValue"] = REDACTED
     return kept
@@ -292,14 +258,3 @@ def _is_about(raw: Mapping[str, Any], contact_ids: frozenset[str]) -> bool:
     if prefix == "object":
         return OBJECT_TYPES.get(str(raw.get("objectTypeId", "0-1"))) == CONTACT
     return prefix == CONTACT
-
-
-def _scrub(value: Any, words: Sequence[str]) -> Any:
-    if isinstance(value, str):
-        said = value.casefold()
-        return REDACTED if any(word in said for word in words) else value
-    if isinstance(value, list):
-        return [_scrub(part, words) for part in value]
-    if isinstance(value, dict):
-        return {key: _scrub(part, words) for key, part in value.items()}
-    return value

@@ -10,13 +10,15 @@ added stay; what people typed stays unless told otherwise.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from adapters.hubspot.api import CONTACTS, USER_DEFINED, VERSION, Api
 from adapters.hubspot.reading import LABEL_TYPE
+from adapters.plans import create_each, fields_to, removal
+from adapters.values import options_of
 from plugin.errors import CrmRejected, CrmUnauthorized, RecordGone
-from plugin.manifest import LANGUAGES, Direction, Field, FieldType, Text, manifest
+from plugin.manifest import LANGUAGES, Field, FieldType, Text, manifest
 from plugin.ports import AccountLink, PlanAction, PlanStep
 from schemas.hubspot import (
     AssociationType,
@@ -54,8 +56,6 @@ TYPES = {
 }
 """Our type → HubSpot's type and form field."""
 
-YES_NO = (("true", Text("Ja", "Yes")), ("false", Text("Nein", "No")))
-
 _LISTED = PropertyListSchema()
 _GROUPS = GroupListSchema()
 _LIMITS = PropertyLimitsSchema()
@@ -90,20 +90,16 @@ class Installer:
         A single property that HubSpot refuses is left out, as the next plan will show; raises
         ``CrmRejected`` where it refuses all of them.
         """
-        wanted = {step.what: step.action for step in steps}
-        fields = [field for field in manifest().fields if field.key in wanted]
-        new = [field for field in fields if wanted[field.key] is PlanAction.CREATE]
-        if new:
+        steps = list(steps)
+        if new := fields_to(PlanAction.CREATE, steps):
             self._ensure_group()
-        refusals = [error for field in new if (error := self._create(field))]
-        if refusals and len(refusals) == len(new):
-            raise refusals[0]
-        repair = [field for field in fields if wanted[field.key] is PlanAction.REPAIR]
-        if repair:
+            create_each(new, self._create)
+        if repair := fields_to(PlanAction.REPAIR, steps):
             present = self._properties()
             for field in repair:
                 self._repair(field, present.get(field.key))
-        return self._labels_installed(wanted.get(_label_name()))
+        label = next((step.action for step in steps if step.what == _label_name()), None)
+        return self._labels_installed(label)
 
     def installed_fields(self) -> frozenset[str]:
         """Keys of our fields that exist and are ours."""
@@ -120,8 +116,8 @@ class Installer:
                 why = "The account has no room for more custom properties."
                 return PlanStep(action=PlanAction.DOES_NOT_FIT, what=field.key, why=why)
             return PlanStep(action=PlanAction.CREATE, what=field.key)
-        if not _is_ours(field, present):
-            return PlanStep(action=PlanAction.FOREIGN, what=field.key, why=_foreign(field, present))
+        if foreign := _foreign(field, present):
+            return PlanStep(action=PlanAction.FOREIGN, what=field.key, why=foreign)
         missing = list(self._changes(field, present))
         if missing:
             why = f"It has lost its {', '.join(missing)}."
@@ -182,13 +178,14 @@ class Installer:
             self._api.send("PATCH", f"{PROPERTIES}/{field.key}", body=changes)
 
     def _options(self, field: Field) -> list[dict[str, Any]]:
-        if field.type is FieldType.BOOL:
-            options: Sequence[tuple[str, Text]] = YES_NO
-        else:
-            options = [(option.value, option.label) for option in field.options]
         return [
-            {"value": value, "label": label[self._language], "displayOrder": at, "hidden": False}
-            for at, (value, label) in enumerate(options)
+            {
+                "value": option.value,
+                "label": option.label[self._language],
+                "displayOrder": at,
+                "hidden": False,
+            }
+            for at, option in enumerate(options_of(field))
         ]
 
     def _ensure_group(self) -> None:
@@ -288,7 +285,7 @@ class Installer:
         """What would go; fields with what people typed only where ``delete_data`` says so."""
         present = self._properties()
         steps = [
-            _removal(field, present[field.key], delete_data=delete_data)
+            removal(field, foreign=_foreign(field, present[field.key]), delete_data=delete_data)
             for field in manifest().fields
             if field.key in present
         ]
@@ -305,10 +302,10 @@ class Installer:
 
         Goes on where HubSpot refuses one, and raises that ``CrmRejected`` at the end.
         """
-        remove = [step.what for step in steps if step.action is PlanAction.REMOVE]
-        paths = [f"{PROPERTIES}/{f.key}" for f in manifest().fields if f.key in remove]
+        steps = list(steps)
+        paths = [f"{PROPERTIES}/{field.key}" for field in fields_to(PlanAction.REMOVE, steps)]
         refusals = [error for path in paths if (error := self._delete(path))]
-        if _label_name() in remove:
+        if any(s.what == _label_name() and s.action is PlanAction.REMOVE for s in steps):
             while found := self._labels():
                 # Deleting one of the pair may delete both, so they are read again.
                 if error := self._delete(f"{LABELS}/{next(iter(found.values()))}"):
@@ -349,18 +346,12 @@ def _has_type(field: Field, present: Property) -> bool:
 
 
 def _foreign(field: Field, present: Property) -> str:
+    """Why a property with our name is not ours; "" where it is."""
+    if _is_ours(field, present):
+        return ""
     if _has_type(field, present):
         return f"A property of this name lies in the group {present['group']}, not in ours."
     return f"A property of this name exists with another type ({present['type']})."
-
-
-def _removal(field: Field, present: Property, *, delete_data: bool) -> PlanStep:
-    if not _is_ours(field, present):
-        return PlanStep(action=PlanAction.FOREIGN, what=field.key, why=_foreign(field, present))
-    if field.direction is Direction.IN and not delete_data:
-        why = "It keeps what people typed."
-        return PlanStep(action=PlanAction.FOREIGN, what=field.key, why=why)
-    return PlanStep(action=PlanAction.REMOVE, what=field.key)
 
 
 def _types(labels: Iterable[AssociationType]) -> dict[str, str]:

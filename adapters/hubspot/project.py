@@ -20,6 +20,11 @@ OUR_IN_FIELDS = "@in"
 """In the manifest's subscriptions: all in fields, and the mapped NPS/CSAT properties."""
 
 
+GUIDE = """HubSpot sends webhooks as an app project tells it:
+  python -m plugin hubspot-project my-hubspot-app
+  (cd my-hubspot-app && hs account auth && hs project upload)"""
+
+
 def project_files(*, public_url: str, rating_properties: Sequence[str]) -> dict[str, str]:
     """Relative path → content."""
     base = public_url.rstrip("/")

@@ -7,19 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from zoneinfo import ZoneInfo
 
 from adapters.hubspot.api import CONTACTS, DEALS, USER_DEFINED, VERSION, Api
-from adapters.hubspot.values import (
-    EPOCH,
-    TOLD_FIELDS,
-    amount,
-    from_property,
-    instant,
-    milliseconds,
-    plain_number,
-    text,
-)
+from adapters.hubspot.values import from_property, instant, milliseconds, text
+from adapters.values import EPOCH, TOLD_FIELDS, amount, parts_of, plain_number, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -152,9 +143,7 @@ class Reader:
             },
             deals=tuple(deals),
             score=plain_number(score) if score else "",
-            merged_ids=tuple(
-                part.strip() for part in text(properties, MERGED_IDS).split(";") if part.strip()
-            ),
+            merged_ids=tuple(parts_of(text(properties, MERGED_IDS))),
             changes=self._changes(record),
             referrer_ids=tuple(referrer_ids),
         )
@@ -326,7 +315,7 @@ class Reader:
         return AccountFacts(
             crm_id=crm_id,
             name=f"HubSpot {crm_id}",
-            time_zone=_zone(told["time_zone"]),
+            time_zone=zone_name(told["time_zone"]),
             currency=told["currency"] or None,
             record_url=f"https://{domain}/contacts/{crm_id}/record/0-1/{{id}}" if domain else None,
         )
@@ -363,16 +352,6 @@ def _stage_outcome(stage: Stage) -> Outcome:
     told = text(stage["metadata"], "isClosed").lower()
     closed = told == "true" if told else probability in (Decimal(0), Decimal(1))
     return Outcome(won=closed and probability == 1, closed=closed)
-
-
-def _zone(name: str | None) -> str | None:
-    """The time zone, if Python knows it by this name."""
-    if not name:
-        return None
-    try:
-        return ZoneInfo(name).key
-    except (ValueError, OSError, KeyError):
-        return None
 
 
 def _after(page: RecordPage | OwnerPage) -> str | None:

@@ -2,89 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
 from adapters.hubspot import tasks
 from adapters.hubspot.api import CONTACTS, TASKS, Api, Link
 from adapters.hubspot.install import Installer
 from adapters.hubspot.reading import LABEL_TYPE, Reader
-from plugin.manifest import manifest
+from adapters.session import BaseSession
 from plugin.ports import (
-    AccountFacts,
     AccountLink,
-    ContactCard,
     CreatedTasks,
     CrmTask,
     Failure,
     FieldUpdate,
     LinkUpdate,
     Loaded,
-    Page,
-    PlanStep,
     TaskDraft,
     TaskUpdate,
-    User,
 )
 
 
-class HubSpotSession:
+class HubSpotSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for HubSpot."""
 
     def __init__(self, api: Api, link: AccountLink) -> None:
+        super().__init__(
+            link=link,
+            counting=api.client,
+            reader=Reader(api, link),
+            installer=Installer(api, link),
+        )
         self._api = api
-        self._link = link
-        self._reader = Reader(api, link)
-        self._installer = Installer(api, link)
-
-    @property
-    def calls(self) -> int:
-        return self._api.client.calls
-
-    @calls.setter
-    def calls(self, value: int) -> None:
-        self._api.client.calls = value
 
     # -- reading
 
-    def account(self) -> AccountFacts:
-        return self._reader.account()
-
-    def users(self) -> tuple[User, ...]:
-        return self._reader.users()
-
-    def list_contacts(self, cursor: str | None) -> Page[ContactCard]:
-        return self._reader.list_contacts(cursor)
-
-    def contacts_changed_since(self, since: datetime, cursor: str | None) -> Page[ContactCard]:
-        return self._reader.contacts_changed_since(since, cursor)
-
-    def deals_changed_since(self, since: datetime, cursor: str | None) -> Page[str]:
-        return self._reader.deals_changed_since(since, cursor)
-
-    def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
-        return self._reader.existing(contact_ids)
-
-    def load(self, contact_ids: Sequence[str], *, history: bool) -> Loaded:
+    def load(
+        self,
+        contact_ids: Sequence[str],
+        *,
+        history: bool,
+        known_deals: Mapping[str, Sequence[str]],  # noqa: ARG002 (asking costs next to nothing)
+    ) -> Loaded:
         return self._reader.load(contact_ids, history=history)
-
-    def deal_contacts(self, deal_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        return self._reader.deal_contacts(deal_ids)
 
     # -- writing
 
     def write_fields(self, updates: Sequence[FieldUpdate]) -> tuple[Failure, ...]:
         """Fields this account does not have are left out. Raises ``ValueError`` for a field that
         is not the plugin's."""
-        known = {field.key for field in manifest().fields}
-        properties: dict[str, dict[str, str]] = {}
-        for update in updates:
-            if foreign := sorted(update.values.keys() - known):
-                raise ValueError(f"not fields of ours: {foreign}")
-            for key, value in update.values.items():
-                if self._link.fields is None or key in self._link.fields:
-                    properties.setdefault(update.contact_id, {})[key] = value
-        return self._api.update(CONTACTS, properties)
+        return self._api.update(CONTACTS, self._to_write(updates))
 
     def link_referrers(self, updates: Sequence[LinkUpdate]) -> tuple[Failure, ...]:
         """Does nothing where the account has no label: the referrer is then kept as text only."""
@@ -121,20 +87,3 @@ class HubSpotSession:
 
     def find_tasks(self, contact_ids: Sequence[str]) -> tuple[CrmTask, ...]:
         return tasks.find(self._api, contact_ids)
-
-    # -- installing
-
-    def plan_install(self) -> tuple[PlanStep, ...]:
-        return self._installer.plan()
-
-    def install(self, steps: Iterable[PlanStep]) -> Mapping[str, str]:
-        return self._installer.install(steps)
-
-    def plan_uninstall(self, *, delete_data: bool) -> tuple[PlanStep, ...]:
-        return self._installer.plan_removal(delete_data=delete_data)
-
-    def uninstall(self, steps: Iterable[PlanStep]) -> None:
-        self._installer.uninstall(steps)
-
-    def installed_fields(self) -> frozenset[str]:
-        return self._installer.installed_fields()

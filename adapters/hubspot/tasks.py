@@ -5,14 +5,13 @@ https://developers.hubspot.com/docs/api-reference/latest/crm/activities/tasks/gu
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from html.parser import HTMLParser
 from typing import Any
 
 from adapters.hubspot.api import CONTACTS, HUBSPOT_DEFINED, TASKS, Api
 from adapters.hubspot.values import instant, iso, text
+from adapters.markers import last_marker
+from adapters.rich_text import to_html, to_text
 from plugin.errors import CrmUnavailable
 from plugin.ports import CreatedTasks, CrmTask, Failure, TaskDraft, TaskUpdate
 from schemas.hubspot import Record
@@ -31,7 +30,6 @@ PROPERTIES = (
 )
 COMPLETED = "COMPLETED"
 NOT_STARTED = "NOT_STARTED"
-MARKER = re.compile(r"\[spiral:[a-z_]+:[^\]\s]+\]")
 
 
 def create(api: Api, drafts: Sequence[TaskDraft]) -> CreatedTasks:
@@ -72,7 +70,7 @@ def find(api: Api, contact_ids: Iterable[str]) -> tuple[CrmTask, ...]:
     """All tasks on these contacts whose body holds one of our markers, by id."""
     targets = api.associated(CONTACTS, TASKS, contact_ids)
     task_ids = sorted({target["id"] for found in targets.values() for target in found})
-    return tuple(task for task in read(api, task_ids).values() if MARKER.search(task.body))
+    return tuple(task for task in read(api, task_ids).values() if last_marker(task.body))
 
 
 def _input(draft: TaskDraft) -> dict[str, Any]:
@@ -109,8 +107,8 @@ def _key(
     """Whose draft a new task is: by its trace id, else by the marker in its body."""
     if record["trace_id"] in by_key:
         return record["trace_id"]
-    found = MARKER.findall(to_text(text(record["properties"], "hs_task_body")))
-    return by_marker.get(found[-1]) if found else None
+    found = last_marker(to_text(text(record["properties"], "hs_task_body")))
+    return by_marker.get(found) if found else None
 
 
 def _changes(one: TaskUpdate) -> dict[str, str]:
@@ -144,51 +142,3 @@ def _task(record: Record) -> CrmTask:
 
 def _unclear(message: str) -> CrmUnavailable:
     return CrmUnavailable(message, crm="hubspot", operation="create tasks", outcome_unknown=True)
-
-
-# ------------------------------------------------------------------------------- bodies
-
-
-def to_html(body: str) -> str:
-    """Plain text as HubSpot's HTML: what looks like a tag stays text, lines stay lines."""
-    return html.escape(body, quote=False).replace("\n", "<br>")
-
-
-def to_text(body: str) -> str:
-    """HubSpot's HTML as plain text, with what reps added in its editor."""
-    if "<" not in body and "&" not in body:
-        return body
-    reader = _TextReader()
-    try:
-        reader.feed(body)
-        reader.close()
-    except AssertionError:  # Python's parser gives up on "<![anything unknown]>"
-        reader.parts = [html.unescape(re.sub(r"<[^>]*>", "\n", body))]
-    return "".join(reader.parts).replace("\xa0", " ").strip()
-
-
-class _TextReader(HTMLParser):
-    """Collects text; blocks and line breaks become new lines."""
-
-    BLOCKS = frozenset({"p", "div", "li", "ul", "ol", "tr", "blockquote", "h1", "h2", "h3", "h4"})
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.parts.append(data)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        if tag == "br":
-            self.parts.append("\n")
-        elif tag in self.BLOCKS:
-            self._break()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.BLOCKS:
-            self._break()
-
-    def _break(self) -> None:
-        if self.parts and not self.parts[-1].endswith("\n"):
-            self.parts.append("\n")

@@ -10,11 +10,12 @@ import sys
 import click
 import sqlalchemy as sa
 
-from plugin.cli.accounts import configure, connect, pause, resume
-from plugin.cli.fields import install, project_command, uninstall
+from plugin.cli.accounts import configure, connect, pause, resume, secret
+from plugin.cli.fields import install, project_command, subscribe, uninstall
 from plugin.cli.seeing import explain, status
-from plugin.cli.working import db, replay, sweep, worker
+from plugin.cli.working import db, erase, replay, sweep, worker
 from plugin.errors import ConfigurationError, PluginError
+from plugin.ports import Webhooks
 from plugin.registry import adapters
 
 
@@ -46,10 +47,11 @@ def _group() -> click.Group:
     """The commands; those that are about one CRM take its name, so that a new CRM needs none."""
     group = click.Group("plugin", help="Referral spiral: a referral plugin for your CRM.")
     for command in (
-        worker, connect, configure, pause, resume, install, uninstall, status, explain, replay,
-        sweep, db,
+        worker, connect, configure, secret, pause, resume, install, subscribe, uninstall, status,
+        explain, replay, sweep, erase, db,
     ):  # fmt: skip
         group.add_command(command)
-    for name in adapters():
-        group.add_command(project_command(name))
+    for name, crm in adapters().items():
+        if crm.declaration.webhooks is Webhooks.PROJECT:
+            group.add_command(project_command(name))
     return group

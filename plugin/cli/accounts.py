@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import click
 import sqlalchemy as sa
 
 from plugin import clock
+from plugin.app import Parts
 from plugin.cli.command import (
     account_option,
     crm_argument,
     look_again,
     open_for_command,
     session_of,
+    typed_secret,
 )
 from plugin.errors import ConfigurationError
+from plugin.pipeline.subscribe import SECRET_BYTES
 from plugin.policy import load_policy
-from plugin.ports import AccountLink, Adapter, Session
+from plugin.ports import AccountLink, Adapter, Session, Webhooks
+from plugin.settings import SECRET_LENGTH, CrmSettings, url_fault
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tables import account as account_table
 
 RATING_KINDS = ("nps", "csat")
 PROPERTY = re.compile(r"[A-Za-z0-9_.-]+")
+ENDPOINT_BYTES = 18
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -80,30 +85,12 @@ def _account_values(
     return values
 
 
-def _token(crm: Adapter, default: str) -> str:
-    """The token from the environment, else from standard input; a terminal is asked."""
-    declared = crm.declaration
-    token = default
-    if not token and sys.stdin.isatty():
-        token = click.prompt(f"Access token of {declared.title}", hide_input=True, err=True).strip()
-    elif not token:
-        try:
-            token = sys.stdin.readline().strip()
-        except UnicodeDecodeError:
-            raise ConfigurationError("the token on standard input is no plain text") from None
-    if not token:
-        raise ConfigurationError(
-            f"no token: set {declared.token_setting}, or pipe it in: "
-            f"`python -m plugin connect {declared.name} < token.txt`"
-        )
-    return token
-
-
 @click.command()
 @crm_argument
+@click.option("--url", metavar="URL", help="Address of the API, where the settings do not say it.")
 @click.option("--app-id", metavar="N", help="This account has an app of its own: its id.")
 @_settings_options
-def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
+def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -> None:
     """Connect an account. The token is read from standard input or the environment.
 
     With --app-id the client secret set in the environment right now is kept for this account
@@ -112,34 +99,29 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
     parts = open_for_command()
     values = _account_values(**options)
     own = parts.settings.crm(crm.declaration.name)
-    if app_id and not own.secrets:
-        raise ConfigurationError(
-            f"--app-id needs the client secret of that app in {crm.declaration.secret_setting}"
-        )
-    token = _token(crm, own.token)
+    base_url = _base_url(crm, own, url)
+    if app_id:
+        _check_app(crm, own)
+    token = _token(crm, own)
     session = crm.connect(
-        AccountLink(crm_id="", base_url=own.base_url, token=token, app_id=app_id or own.app_id)
+        AccountLink(crm_id="", base_url=base_url, token=token, app_id=app_id or own.app_id)
     )
     found = session.account()
     _check_owner(session, values)  # asks the CRM: not while the database is locked
     with parts.database.write() as connection:
         before = accounts.find(connection, crm.declaration.name, found.crm_id)
-        zone = accounts.zone_of(found.time_zone)
         values |= {
             "crm": crm.declaration.name,
             "crm_id": found.crm_id,
             "name": found.name,
             "token": parts.vault.encrypt(token),
-            **(
-                {"app_id": app_id, "own_secrets": parts.vault.encrypt(",".join(own.secrets))}
-                if app_id
-                else {}
-            ),
-            "time_zone": zone.key,
+            "time_zone": accounts.zone_of(found.time_zone).key,
             "record_url": found.record_url,
             "blocked_until": None,
             "blocked_reason": None,
             "failures": 0,
+            **_address(parts, crm, own, found.crm_id, app_id, before),
+            **({"base_url": base_url} if url or not crm.declaration.default_url else {}),
             **({"currency": found.currency} if found.currency else {}),
         }
         if before:
@@ -150,17 +132,72 @@ def connect(crm: Adapter, app_id: str | None, **options: Any) -> None:
             connection.execute(
                 sa.insert(account_table).values(**values, connected_at=clock.now_ms())
             )
+        account = accounts.choose(connection, crm.declaration.name, found.crm_id)
     click.echo(
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
         f"{found.crm_id}."
     )
-    own_address = app_id or (before and before.own_secrets)
-    path = f"/webhooks/{crm.declaration.name}" + (f"/{found.crm_id}" if own_address else "")
-    click.echo(f"Webhooks go to {parts.settings.public_url or 'PUBLIC_URL'}{path}")
-    if before and before.paused:
-        click.echo(f"It is paused: python -m plugin resume {crm.declaration.name}")
-    if before is None or before.fields is None:
-        click.echo(f"Next: python -m plugin install {crm.declaration.name}")
+    _tell_what_next(parts, crm, account)
+
+
+def _token(crm: Adapter, own: CrmSettings) -> str:
+    declared = crm.declaration
+    return typed_secret(f"Access token of {declared.title}", own.token, declared.token_setting)
+
+
+def _base_url(crm: Adapter, own: CrmSettings, url: str | None) -> str:
+    base_url = (url or own.base_url).rstrip("/")
+    if not base_url:
+        raise ConfigurationError(
+            f"--url is missing: the address of your {crm.declaration.title}, such as "
+            f"https://crm.example.com (or set {crm.declaration.url_setting})"
+        )
+    if fault := url_fault(base_url):
+        raise ConfigurationError(f"--url {fault}")
+    return base_url
+
+
+def _check_app(crm: Adapter, own: CrmSettings) -> None:
+    if crm.declaration.webhooks is not Webhooks.PROJECT:
+        raise ConfigurationError(f"--app-id: {crm.declaration.title} has no apps of that kind")
+    if not own.secrets:
+        raise ConfigurationError(
+            f"--app-id needs the client secret of that app in {crm.declaration.secret_setting}"
+        )
+
+
+def _address(
+    parts: Parts,
+    crm: Adapter,
+    own: CrmSettings,
+    crm_id: str,
+    app_id: str | None,
+    before: Account | None,
+) -> dict[str, Any]:
+    """The account's own address and secrets, where it has such and not yet."""
+    if app_id:
+        secrets = parts.vault.encrypt(",".join(own.secrets))
+        return {"app_id": app_id, "endpoint": crm_id, "own_secrets": secrets}
+    if crm.declaration.webhooks is Webhooks.PROJECT or (before and before.endpoint):
+        return {}
+    endpoint = token_urlsafe(ENDPOINT_BYTES)
+    if crm.declaration.webhooks is Webhooks.BY_HAND:
+        return {"endpoint": endpoint}
+    return {
+        "endpoint": endpoint, "own_secrets": parts.vault.encrypt(token_urlsafe(SECRET_BYTES)),
+    }  # fmt: skip
+
+
+def _tell_what_next(parts: Parts, crm: Adapter, account: Account) -> None:
+    target = f"{parts.settings.public_url or 'PUBLIC_URL'}{account.path}"
+    name = crm.declaration.name
+    click.echo(f"Webhooks go to {target}")
+    if account.paused:
+        click.echo(f"It is paused: python -m plugin resume {name}")
+    if account.fields is None:
+        if guide := crm.guide(target):
+            click.echo(f"\n{guide}\n")
+        click.echo(f"Next: python -m plugin install {name}")
 
 
 def _check_owner(session: Session, values: dict[str, Any]) -> None:
@@ -201,6 +238,29 @@ def _set_paused(crm: Adapter, account_id: str | None, paused: bool) -> Account:
             values |= {"blocked_until": None, "blocked_reason": None, "failures": 0}
         accounts.save(connection, account.id, **values)
     return account
+
+
+@click.command()
+@crm_argument
+@account_option
+@click.option("--replace", is_flag=True, help="Forget the one before, which else stays valid, too.")
+def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
+    """Take over the secret with which the CRM signs webhooks, from standard input."""
+    if crm.declaration.webhooks is not Webhooks.BY_HAND:
+        raise ConfigurationError(
+            f"{crm.declaration.title} needs no secret by hand, see `connect` and `install`"
+        )
+    parts = open_for_command()
+    with parts.database.read() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+    new = typed_secret(f"Webhook secret of {crm.declaration.title}", "", "")
+    if len(new) < SECRET_LENGTH or "," in new:
+        raise ConfigurationError("this is no webhook secret: copy all of what the CRM shows")
+    kept = parts.vault.decrypt(account.own_secrets).split(",") if account.own_secrets else []
+    secrets = [new] if replace else list(dict.fromkeys([new, *kept[:1]]))
+    with parts.database.write() as connection:
+        accounts.save(connection, account.id, own_secrets=parts.vault.encrypt(",".join(secrets)))
+    click.echo(f"Webhooks of account {account.crm_id} are checked with this secret from now on.")
 
 
 @click.command()

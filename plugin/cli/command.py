@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import click
 import sqlalchemy as sa
 
 from plugin import clock
 from plugin.app import Parts, open_parts, start_logging
-from plugin.errors import PluginError
+from plugin.errors import ConfigurationError, PluginError
 from plugin.pipeline.lanes import Lane, Lanes, account_lane
 from plugin.pipeline.worker import link_of
 from plugin.ports import Adapter, Session
@@ -37,9 +39,29 @@ def open_for_command(*, migrate: bool = True) -> Parts:
     return open_parts(settings, migrate=migrate)
 
 
-def session_of(parts: Parts, account: Account) -> Session:
-    """Talk to an account's CRM."""
-    return adapter_of(account.crm).connect(link_of(parts.settings, parts.vault, account))
+def session_of(parts: Parts, account: Account, *, admin: str = "") -> Session:
+    """Talk to an account's CRM. ``admin``: see ``AccountLink``."""
+    link = link_of(parts.settings, parts.vault, account)
+    return adapter_of(account.crm).connect(replace(link, admin=admin))
+
+
+def typed_secret(what: str, default: str, setting: str) -> str:
+    """A secret from the environment, else from standard input; a terminal is asked.
+
+    Raises ``ConfigurationError`` where there is none.
+    """
+    secret = default
+    if not secret and sys.stdin.isatty():
+        secret = click.prompt(what, hide_input=True, err=True).strip()
+    elif not secret:
+        try:
+            secret = sys.stdin.readline().strip()
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{what}: standard input is no plain text") from None
+    if not secret:
+        how = f"set {setting}, or " if setting else ""
+        raise ConfigurationError(f"{what} is missing: {how}pipe it in: `… < secret.txt`")
+    return secret
 
 
 @contextmanager

@@ -19,11 +19,13 @@ from plugin.cli.command import (
     look_again,
     open_for_command,
     session_of,
+    typed_secret,
 )
 from plugin.errors import ConfigurationError, PluginError
 from plugin.manifest import manifest
 from plugin.pipeline.outbox import Outbox
-from plugin.ports import Adapter, PlanAction, PlanStep
+from plugin.pipeline.subscribe import subscribe as subscribe_webhooks
+from plugin.ports import Adapter, PlanAction, PlanStep, Session, Webhooks
 from plugin.registry import adapter as adapter_of
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
@@ -36,6 +38,7 @@ _WORDS = {
     PlanAction.KEEP: "keep",
     PlanAction.REMOVE: "remove",
     PlanAction.DOES_NOT_FIT: "does not fit",
+    PlanAction.BY_HAND: "by hand",
     PlanAction.FOREIGN: "left alone",
 }
 
@@ -53,12 +56,14 @@ def _show_plan(steps: Sequence[PlanStep]) -> None:
 @crm_argument
 @account_option
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
-def install(crm: Adapter, account_id: str | None, dry_run: bool) -> None:
+@click.option("--admin", metavar="USER", help="An administrator of the CRM, where fields need one;"
+              " the password is read from standard input and not kept.")  # fmt: skip
+def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | None) -> None:
     """Make the CRM's fields match manifest.json; never touches what is not ours."""
     parts = open_for_command()
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
-    session = session_of(parts, account)
+    session = session_of(parts, account, admin=_admin(parts, crm, admin))
     steps = session.plan_install()
     _show_plan(steps)
     if dry_run:
@@ -73,9 +78,59 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool) -> None:
                 blocked_until=None, blocked_reason=None, failures=0,
             )  # fmt: skip
             look_again(connection, account)
+    if crm.declaration.webhooks is Webhooks.API:
+        _subscribe(parts, account, session)
     if account.paused:
         click.echo(f"The account is paused: python -m plugin resume {crm.declaration.name}")
     click.echo(f"Installed: {len(fields)} of {len(manifest().fields)} fields are there.")
+
+
+def _admin(parts: Parts, crm: Adapter, user: str | None) -> str:
+    """``user:password``: from the environment, or the user as named and the password as typed."""
+    setting = crm.declaration.admin_setting
+    if user is None:
+        return parts.settings.crm(crm.declaration.name).admin
+    if not setting:
+        raise ConfigurationError(f"--admin: {crm.declaration.title} needs none, the token will do")
+    return f"{user}:{typed_secret(f'Password of {user}', '', setting)}"
+
+
+@click.command()
+@crm_argument
+@account_option
+@click.option("--renew", is_flag=True, help="Make them anew, with new secrets; old ones end.")
+@click.option("--strict", is_flag=True, help="Accept no outdated form of signature any more.")
+def subscribe(crm: Adapter, account_id: str | None, renew: bool, strict: bool) -> None:
+    """Have the CRM send its webhooks here (``install`` does it, and the worker daily)."""
+    if crm.declaration.webhooks is not Webhooks.API:
+        raise ConfigurationError(
+            f"{crm.declaration.title}'s webhooks are not made by the plugin: see `connect`"
+        )
+    if strict and not crm.declaration.outdated_signature:
+        raise ConfigurationError(f"--strict: {crm.declaration.title} has one form of signature")
+    parts = open_for_command()
+    with parts.database.read() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+    _subscribe(parts, account, session_of(parts, account), renew=renew, strict=strict)
+
+
+def _subscribe(
+    parts: Parts,
+    account: Account,
+    session: Session,
+    *,
+    renew: bool = False,
+    strict: bool = False,
+) -> None:
+    if not parts.settings.public_url:
+        raise ConfigurationError("PUBLIC_URL is missing: the webhooks need an address")
+    with holding_lane(parts, account) as lane:
+        subscribe_webhooks(
+            account, session, lane,
+            vault=parts.vault, public_url=parts.settings.public_url, now_ms=clock.now_ms,
+            renew=renew, strict=strict,
+        )  # fmt: skip
+    click.echo(f"Webhooks lead to {parts.settings.public_url}{account.path}")
 
 
 @click.command()
@@ -118,8 +173,9 @@ def uninstall(crm: Adapter, account_id: str | None, dry_run: bool, delete_data: 
         Outbox(parts.database, account, session, lane, now_ms=clock.now_ms).work()
         _require_closed(parts, account)
         session.uninstall(steps)
+        session.unsubscribe(f"{parts.settings.public_url}{account.path}")
         with lane.write() as connection:
-            accounts.save(connection, account.id, facts={})
+            accounts.save(connection, account.id, facts={}, subscribed_at=None)
     click.echo(f"Uninstalled; account {account.crm_id} is paused.")
 
 

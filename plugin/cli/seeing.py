@@ -18,7 +18,8 @@ from plugin.cli.command import (
 )
 from plugin.errors import ConfigurationError
 from plugin.manifest import manifest
-from plugin.ports import Adapter
+from plugin.ports import Adapter, Allowance, Webhooks
+from plugin.registry import adapter as adapter_of
 from plugin.storage import accounts, deliveries, tasks
 from plugin.storage.accounts import Account, instant
 from plugin.storage.hints import HintKind
@@ -58,6 +59,26 @@ def _account_state(account: Account) -> str:
     if account.fields is None and not account.observing:
         return f"not installed yet: run `python -m plugin install {account.crm}`"
     return "observing, nothing is written" if account.observing else "working"
+
+
+def _webhooks_state(account: Account) -> str:
+    """How webhooks stand where each account has its own; "" where accounts share them."""
+    match adapter_of(account.crm).declaration.webhooks:
+        case Webhooks.API if account.subscribed_at is None:
+            return f"none yet: run `python -m plugin subscribe {account.crm}`"
+        case Webhooks.API:
+            return f"in order on {_when(account.subscribed_at, account)}"
+        case Webhooks.BY_HAND if account.own_secrets is None:
+            return f"no secret yet: run `python -m plugin secret {account.crm}`"
+        case _:
+            return ""
+
+
+def _budget(account: Account, told: Allowance) -> str:
+    share = round(told.limit * account.policy.rate_share)
+    left = "" if told.left is None else f"; {told.left:,} left of all {told.limit:,}"
+    until = told.ends_at.astimezone(account.zone).strftime("%Y-%m-%d %H:%M")
+    return f"{told.used:,} of {share:,} {told.unit} used by the plugin until {until}{left}"
 
 
 def _account_status(console: Console, connection: sa.Connection, account: Account) -> None:
@@ -102,6 +123,10 @@ def _account_status(console: Console, connection: sa.Connection, account: Accoun
             f"`python -m plugin configure {account.crm} --fallback-owner ID`"
         )
     console.print(f"  last sweep  {_when(account.swept_at, account)}")
+    if webhooks := _webhooks_state(account):
+        console.print(f"  webhooks    {webhooks}", markup=False)
+    if account.allowance:
+        console.print(f"  budget      {_budget(account, account.allowance)}", markup=False)
     parked = connection.execute(
         sa.select(hint.c.kind, hint.c.record_id, hint.c.parked)
         .where(hint.c.account_id == mine, hint.c.parked.is_not(None))

@@ -20,6 +20,7 @@ from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter
 from plugin.storage import accounts, deliveries, hints
+from plugin.storage.hints import HintKind
 
 
 @click.command()
@@ -93,6 +94,28 @@ def sweep(crm: Adapter, account_id: str | None) -> None:
         f"{found} modified records and {vanished} vanished contacts are looked at again; "
         f"{changed} contacts have tasks that changed."
     )
+
+
+@click.command()
+@crm_argument
+@click.argument("contact_id")
+@account_option
+def erase(crm: Adapter, contact_id: str, account_id: str | None) -> None:
+    """Privacy deletion: have every trace of a person removed, here and from our fields and tasks.
+
+    For CRMs that do not tell such a deletion by themselves. The contact has to be deleted in the
+    CRM first: what is still there would be learned anew.
+    """
+    parts = open_for_command()
+    with parts.database.read() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account_id)
+    if session_of(parts, account).existing([contact_id]):
+        raise ConfigurationError(
+            f"CONTACT_ID {contact_id} is still in {crm.declaration.title}: delete it there first"
+        )
+    with parts.database.write() as connection:
+        hints.mark(connection, account.id, HintKind.ERASE, [contact_id], due_at=clock.now_ms())
+    click.echo(f"The worker erases contact {contact_id} of account {account.crm_id}.")
 
 
 @click.group()

@@ -8,15 +8,16 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
 from plugin.errors import PayloadError
-from plugin.pipeline.absorb import NAME_FIELD, merge_changes
+from plugin.pipeline.absorb import NAME_FIELD
 from plugin.pipeline.erase import name_subject
 from plugin.pipeline.lanes import Lane
-from plugin.ports import Adapter, Event, EventKind, Parsed
+from plugin.pipeline.leave import merge_changes
+from plugin.ports import Adapter, Event, EventKind, Parsed, Received
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, changes, deliveries, hints, inbox
@@ -78,7 +79,7 @@ class Digest:
             if not found:
                 return False
             known = {(a.crm, a.crm_id): a for a in accounts.all_accounts(connection)}
-        parsed = [(one, self._parse(one)) for one in found]
+        parsed = [(one, self._parse(one, known)) for one in found]
         self._note_all(lane, parsed, known)
         if self._redacted and self._database.forget_freed_pages():
             self._redacted = False
@@ -116,13 +117,15 @@ class Digest:
                     reason=why,
                 )
 
-    def _parse(self, stored: StoredDelivery) -> Parsed | str:
+    def _parse(
+        self, stored: StoredDelivery, known: Mapping[tuple[str, str], Account]
+    ) -> Parsed | str:
         """The events, or why the delivery cannot be read."""
         adapter = self._adapters.get(stored.crm)
         if adapter is None:
             return f"there is no adapter for {stored.crm} any more"
         try:
-            return adapter.parse(stored.body)
+            return adapter.parse(_received(stored, known))
         except PayloadError as error:
             return str(error)
         except Exception as error:
@@ -148,7 +151,7 @@ class Digest:
             erased: dict[str, _Erased] = defaultdict(_Erased)
             for event in result.events:
                 account = known.get((stored.crm, event.account_crm_id))
-                expected = event.account_crm_id if account and account.own_secrets else ""
+                expected = event.account_crm_id if account and account.endpoint else ""
                 if account is None or stored.endpoint != expected:
                     inbox.count(
                         connection, "not_connected", f"{stored.crm}/{event.account_crm_id}", at=now
@@ -160,7 +163,7 @@ class Digest:
                     notes[account.id].contacts.add(event.record_id)
                 elif not event.ours:
                     _collect(notes[account.id], account, event)
-            self._redact(connection, stored, erased)
+            self._redact(connection, stored, _received(stored, known), erased)
             if result.unreadable:
                 reason = "; ".join(f"event {at}: {why}" for at, why in result.unreadable[:5])
                 deliveries.finish(
@@ -203,13 +206,17 @@ class Digest:
         return found
 
     def _redact(
-        self, connection: sa.Connection, stored: StoredDelivery, erased: Mapping[str, _Erased]
+        self,
+        connection: sa.Connection,
+        stored: StoredDelivery,
+        received: Received,
+        erased: Mapping[str, _Erased],
     ) -> None:
-        body: bytes = stored.body
+        body = received.body
         for account_crm_id, what in erased.items():
             body = (
                 self._adapters[stored.crm].redact(
-                    body,
+                    replace(received, body=body),
                     account_crm_id=account_crm_id,
                     contact_ids=frozenset(what.contact_ids),
                     words=sorted(what.words),
@@ -219,6 +226,11 @@ class Digest:
         if body != stored.body:
             deliveries.replace_bodies(connection, [(stored.id, body)])
             self._redacted = True
+
+
+def _received(stored: StoredDelivery, known: Mapping[tuple[str, str], Account]) -> Received:
+    account = known.get((stored.crm, stored.endpoint))
+    return stored.received(account.facts if account else {})
 
 
 def _is_of_contact(event: Event) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.pipeline import absorb
+from plugin.pipeline import absorb, leave
 from plugin.pipeline.lanes import Lane
 from plugin.ports import Adapter, ContactSnapshot, Failure, FieldUpdate, Session, TaskUpdate
 from plugin.referral.model import TaskKind
@@ -218,7 +218,9 @@ class Eraser:
         return [
             one
             for start in range(0, len(ids), size)
-            for one in self._session.load(ids[start : start + size], history=False).contacts
+            for one in self._session.load(
+                ids[start : start + size], history=False, known_deals={}
+            ).contacts
         ]
 
     # -------------------------------------------------------------------------- the CRM
@@ -297,8 +299,10 @@ class Eraser:
         bodies = []
         with self._database.read() as connection:
             for stored in deliveries.every(connection, self._account.crm):
+                if stored.endpoint not in ("", self._account.crm_id):
+                    continue
                 body = self._adapter.redact(
-                    stored.body,
+                    stored.received(self._account.facts),
                     account_crm_id=self._account.crm_id,
                     contact_ids=traces.ids,
                     words=long,
@@ -339,7 +343,7 @@ class Eraser:
         self._forget_tasks(connection, traces)
         self._forget_on_deals(connection, traces)
         for one in ids:
-            absorb.forget_contact(connection, self._account, one)
+            leave.forget_contact(connection, self._account, one)
         connection.execute(
             sa.delete(alias).where(alias.c.account_id == mine, alias.c.new_id.in_(ids))
         )

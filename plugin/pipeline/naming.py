@@ -18,9 +18,9 @@ from plugin.pipeline.absorb import (
     PERSON,
     Ripples,
     drop_referrals,
-    partners,
     person_of,
 )
+from plugin.pipeline.leave import partners
 from plugin.ports import ContactSnapshot
 from plugin.referral.circles import Edge, refused
 from plugin.referral.matching import Match, Person, keys_of_told, match

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -16,6 +18,15 @@ from plugin.storage.inbox import Inbox
 from plugin.storage.tables import account
 
 SECRETS_REMEMBERED = 5_000  # milliseconds an account's own secrets are kept in memory
+TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sender:
+    """Who delivers to an address: the account, "" where several share it, and what signs."""
+
+    crm_id: str
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 class Receiver:
@@ -39,42 +50,63 @@ class Receiver:
         self._vault = vault
         self._now_ms = now_ms
         self._utc_now = utc_now
-        self._own: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
+        self._senders: dict[tuple[str, str], tuple[int, _Sender]] = {}
 
     def receive(
-        self, crm: str, endpoint: str, *, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        crm: str,
+        endpoint: str,
+        topic: str,
+        *,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> None:
         """Keep an authentic delivery durably.
 
-        ``endpoint`` is "" for the address all accounts of one app share, else the id of the
-        account with an app of its own. Raises ``UnknownEndpoint`` and ``SignatureError``.
+        ``endpoint`` is "" for the address that accounts share, else the last part of an account's
+        own; ``topic`` is what comes below it. Raises ``UnknownEndpoint`` and ``SignatureError``.
         """
         adapter = self._adapters.get(crm)
         if adapter is None:
             raise UnknownEndpoint(f"no CRM called {crm!r}")
-        secrets = self._own_secrets(crm, endpoint) if endpoint else self._settings.crm(crm).secrets
+        if topic and not TOPIC.fullmatch(topic):
+            raise UnknownEndpoint("no such address")
+        sender = self._sender(crm, endpoint)
         delivery = Delivery(
-            method="POST", url=f"{self._settings.public_url}{path}", headers=headers, body=body
+            method="POST",
+            url=f"{self._settings.public_url}{path}",
+            headers=headers,
+            body=body,
+            topic=topic,
         )
         try:
-            adapter.verify(delivery, secrets=secrets, now=self._utc_now())
+            adapter.verify(delivery, secrets=sender.secrets, now=self._utc_now())
         except SignatureError:
-            self._inbox.count("refused", f"{crm}/{endpoint}" if endpoint else crm)
+            self._inbox.count("refused", f"{crm}/{sender.crm_id}" if sender.crm_id else crm)
             raise
-        self._inbox.put(crm=crm, endpoint=endpoint, body=body)
+        self._inbox.put(crm=crm, endpoint=sender.crm_id, topic=topic, body=body)
 
-    def _own_secrets(self, crm: str, crm_id: str) -> tuple[str, ...]:
-        known = self._own.get((crm, crm_id))
+    def too_large_status(self, crm: str) -> int:
+        """What a delivery that is too large is answered with."""
+        adapter = self._adapters.get(crm)
+        return adapter.declaration.too_large_status if adapter else 413
+
+    def _sender(self, crm: str, endpoint: str) -> _Sender:
+        if not endpoint:
+            return _Sender(crm_id="", secrets=self._settings.crm(crm).secrets)
+        known = self._senders.get((crm, endpoint))
         if known and self._now_ms() - known[0] < SECRETS_REMEMBERED:
             return known[1]
         with self._database.read() as connection:
-            encrypted = connection.scalar(
-                sa.select(account.c.own_secrets).where(
-                    account.c.crm == crm, account.c.crm_id == crm_id
+            row = connection.execute(
+                sa.select(account.c.crm_id, account.c.own_secrets).where(
+                    account.c.crm == crm, account.c.endpoint == endpoint
                 )
-            )
-        if encrypted is None:
-            raise UnknownEndpoint(f"no {crm} account with an app of its own has this address")
-        secrets = tuple(self._vault.decrypt(encrypted).split(","))
-        self._own[crm, crm_id] = (self._now_ms(), secrets)
-        return secrets
+            ).one_or_none()
+        if row is None:
+            raise UnknownEndpoint(f"no {crm} account has this address")
+        secrets = self._vault.decrypt(row.own_secrets).split(",") if row.own_secrets else ()
+        sender = _Sender(crm_id=row.crm_id, secrets=tuple(secrets))
+        self._senders[crm, endpoint] = (self._now_ms(), sender)
+        return sender

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from plugin.errors import CrmError, CrmRejected, LeaseLost
-from plugin.pipeline import absorb, todo
+from plugin.pipeline import absorb, leave, todo
 from plugin.pipeline.absorb import NAME_FIELD, Ripples
 from plugin.pipeline.casebook import Books, case_of, open_books, outcome_of
 from plugin.pipeline.erase import buried_names
@@ -31,10 +31,10 @@ from plugin.referral.model import Case, Decision, WantedTask
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, hints, tasks
-from plugin.storage.accounts import Account
+from plugin.storage.accounts import Account, milliseconds
 from plugin.storage.database import Database
 from plugin.storage.hints import Hint, HintKind
-from plugin.storage.tables import alias, contact
+from plugin.storage.tables import alias, contact, contact_deal
 from plugin.storage.tasks import TaskState
 from plugin.texts import task_text
 
@@ -110,7 +110,7 @@ class Reconciler:
     def _reconcile(self, batch: Sequence[Hint]) -> None:
         ids = [one.record_id for one in batch]
         history = self._keeps_history and self._needs_history(batch)
-        loaded = self._session.load(ids, history=history)
+        loaded = self._session.load(ids, history=history, known_deals=self._known_deals(ids))
         ripples = Ripples()
         waiting, unsure = self._absorb(batch, loaded, with_history=history, ripples=ripples)
         self._read_back([one.card.crm_id for one in loaded.contacts])
@@ -148,6 +148,31 @@ class Reconciler:
             )
         return seen != len(batch)
 
+    def _known_deals(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        """The deals of those contacts that were read before, as far as was heard since."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(contact.c.crm_id, contact_deal.c.deal_id)
+                .outerjoin(
+                    contact_deal,
+                    sa.and_(
+                        contact_deal.c.account_id == contact.c.account_id,
+                        contact_deal.c.contact_id == contact.c.crm_id,
+                    ),
+                )
+                .where(
+                    contact.c.account_id == self._account.id,
+                    contact.c.crm_id.in_(ids),
+                    contact.c.seen_at.is_not(None),
+                )
+            )
+            known: dict[str, list[str]] = {}
+            for row in rows:
+                deals = known.setdefault(row.crm_id, [])
+                if row.deal_id is not None:
+                    deals.append(row.deal_id)
+        return known
+
     # --------------------------------------------------------------------- absorbing
 
     def _absorb(
@@ -155,12 +180,12 @@ class Reconciler:
     ) -> tuple[set[str], set[str]]:
         """Take in what was loaded; returns the missing ones that get a grace, and those whose
         history has to be read before anything can be decided about them."""
-        account, now = self._account, self._now_ms()
+        account = self._account
         with self._lane.write() as connection:
             if account.observing:
                 loaded = self._without_erased(connection, loaded)
-            for old, new in absorb.pending_merges(connection, account, loaded.contacts).items():
-                absorb.merge(connection, account, old, new, ripples)
+            for old, new in leave.pending_merges(connection, account, loaded.contacts).items():
+                leave.merge(connection, account, old, new, ripples)
             absorb.absorb_cards(connection, account, [one.card for one in loaded.contacts], ripples)
             absorb.absorb_deals(connection, account, loaded.contacts, self._today)
             absorb.absorb_changes(
@@ -169,7 +194,7 @@ class Reconciler:
                 loaded.contacts,
                 keeps_history=self._keeps_history,
                 with_history=with_history,
-                now_ms=now,
+                seen_at=milliseconds(self._utc_now()),
                 ripples=ripples,
             )
             unsure = set(ripples.history) if self._keeps_history and not with_history else set()
@@ -218,7 +243,10 @@ class Reconciler:
         waiting = {one.record_id for one in left if not one.deleted and one.attempts == 0}
         gone = [one.record_id for one in left if one.record_id not in waiting]
         if gone:
-            absorb.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
+            # Not every CRM tells of merges: the deals may be somebody else's now.
+            theirs = leave.deals_of(connection, account, gone)
+            hints.mark(connection, account.id, HintKind.DEAL, theirs, due_at=self._now_ms())
+            leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
             for row in tasks.of_subjects(connection, account.id, gone):
                 if row.state in tasks.LIVE:
                     todo.withdraw(connection, row, reason="contact_gone")
@@ -258,7 +286,7 @@ class Reconciler:
             self._keep(connection, kept, decided)
             changed = [one.case.crm_id for one in decided if _has_changed(books, one)]
             if changed:
-                ripples.contacts |= absorb.neighbours(connection, account, changed)
+                ripples.contacts |= leave.neighbours(connection, account, changed)
             self._spread(connection, ripples)
         return decided
 

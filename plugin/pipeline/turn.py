@@ -19,13 +19,14 @@ from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import SETTLE, Outbox
 from plugin.pipeline.planning import plan_asks
 from plugin.pipeline.reconcile import Reconciler
+from plugin.pipeline.subscribe import subscribe, subscription_due
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter, Session
 from plugin.referral.workdays import week_of
 from plugin.secrets import Vault
 from plugin.storage import accounts, hints
 from plugin.storage.accounts import Account
-from plugin.storage.database import Database
+from plugin.storage.database import Database, upsert
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import contact, contact_deal, hint, task
 from plugin.storage.tasks import PENDING, TaskState
@@ -45,6 +46,8 @@ class Workshop:
 
     database: Database
     vault: Vault
+    public_url: str
+    """"" where the setting is missing: webhooks are not looked after then."""
     now_ms: Callable[[], int]
     utc_now: Callable[[], datetime]
 
@@ -79,7 +82,9 @@ class Turn:
             worked = self._work()
         except CrmError as error:
             self._block(error)
+            self._keep_allowance()
             return True
+        self._keep_allowance()
         if self._account.failures or self._account.blocked_reason:
             with self._lane.write() as connection:
                 accounts.save(
@@ -97,6 +102,7 @@ class Turn:
             self._contacts,
             self._tasks,
             self._reviews,
+            self._webhooks,
             self._sweeps,
             self._asks,
         )
@@ -148,7 +154,13 @@ class Turn:
             contacts = set(had)
         present = self._session.deal_contacts(ids)
         contacts.update(one for several in present.values() for one in several)
+        joined = [
+            {"account_id": mine, "contact_id": one, "deal_id": deal_id}
+            for deal_id, several in present.items()
+            for one in several
+        ]
         with self._lane.write() as connection:
+            upsert(connection, contact_deal, joined)
             hints.mark(connection, mine, HintKind.CONTACT, contacts, due_at=now)
             for attempt, wait in enumerate(DEAL_RECHECKS):
                 lonely = [
@@ -209,6 +221,15 @@ class Turn:
             hints.mark(connection, mine, HintKind.CONTACT, ids, due_at=self._shop.now_ms())
         return True
 
+    def _webhooks(self) -> bool:
+        if not self._shop.public_url or not subscription_due(self._account, self._shop.now_ms()):
+            return False
+        subscribe(
+            self._account, self._session, self._lane,
+            vault=self._shop.vault, public_url=self._shop.public_url, now_ms=self._shop.now_ms,
+        )  # fmt: skip
+        return True
+
     def _sweeps(self) -> bool:
         if self._upkeep.sweep_due():
             self._upkeep.sweep()
@@ -237,6 +258,15 @@ class Turn:
             )
         self._tasks()
         return True
+
+    def _keep_allowance(self) -> None:
+        """What is left of the CRM's daily budget outlives this process, and ``status`` shows it."""
+        allowance = self._session.allowance
+        if allowance is not None and allowance != self._account.allowance:
+            with self._lane.write() as connection:
+                accounts.save(
+                    connection, self._account.id, allowance=accounts.allowance_json(allowance)
+                )
 
     # -------------------------------------------------------------------------- failures
 

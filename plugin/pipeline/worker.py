@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from plugin.errors import LeaseLost, PluginError
 from plugin.pipeline.digest import Digest
 from plugin.pipeline.lanes import DIGEST, Lane, Lanes, account_lane, held_by_others
+from plugin.pipeline.subscribe import subscription_due
 from plugin.pipeline.turn import Turn, Workshop, due_at
 from plugin.ports import AccountLink, Adapter, Session
 from plugin.secrets import Vault
@@ -53,7 +54,13 @@ class Worker:
         self._database = database
         self._vault = vault
         self._now_ms = now_ms
-        self._shop = Workshop(database=database, vault=vault, now_ms=now_ms, utc_now=utc_now)
+        self._shop = Workshop(
+            database=database,
+            vault=vault,
+            public_url=settings.public_url,
+            now_ms=now_ms,
+            utc_now=utc_now,
+        )
         self._digest = Digest(adapters, database, vault, now_ms)
         self._lanes = Lanes(database, now_ms)
         self._stopping = threading.Event()
@@ -159,7 +166,7 @@ class Worker:
             return False
         hour_ago = now - 3_600_000
         marks = (account.users_read_at, account.swept_at or account.connected_at)
-        return any((mark or 0) <= hour_ago for mark in marks)
+        return subscription_due(account, now) or any((mark or 0) <= hour_ago for mark in marks)
 
     def _turns(self, account: Account, lane: Lane) -> bool:
         worked = False
@@ -227,7 +234,7 @@ def link_of(settings: Settings, vault: Vault, account: Account) -> AccountLink:
     crm = settings.crm(account.crm)
     return AccountLink(
         crm_id=account.crm_id,
-        base_url=crm.base_url,
+        base_url=account.base_url or crm.base_url,
         token=vault.decrypt(account.token),
         app_id=account.app_id or crm.app_id,
         language=account.language,
@@ -235,4 +242,6 @@ def link_of(settings: Settings, vault: Vault, account: Account) -> AccountLink:
         fields=account.fields,
         facts=account.facts,
         rate_share=account.policy.rate_share,
+        daily_budget=account.policy.daily_budget,
+        allowance=account.allowance,
     )

@@ -78,7 +78,8 @@ class TaskPolicy:
 class Policy:
     """All thresholds. ``pipelines`` None: every pipeline is a purchase; ``company_domains``:
     e-mail domains whose contacts are employees; ``csat_maximum``: the top of the CSAT scale;
-    ``rate_share``: how much of the CRM's call limit the plugin may use (0–1)."""
+    ``rate_share``: how much of the CRM's call limit the plugin may use (0–1); ``daily_budget``:
+    what the CRM lets the account spend a day where it does not tell, 0 for the least."""
 
     spiral: SpiralPolicy = SpiralPolicy()
     asks: AskPolicy = AskPolicy()
@@ -88,3 +89,4 @@ class Policy:
     company_domains: frozenset[str] = frozenset()
     csat_maximum: int = 5
     rate_share: float = 0.8
+    daily_budget: int = 0

@@ -70,6 +70,7 @@ class Unhurried:
         self.verify = adapter.verify
         self.parse = adapter.parse
         self.redact = adapter.redact
+        self.guide = adapter.guide
         self.project_files = adapter.project_files
 
     def connect(self, link: AccountLink) -> Session:

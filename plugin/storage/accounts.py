@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from plugin.errors import ConfigurationError
 from plugin.policy import load_policy
+from plugin.ports import Allowance
 from plugin.referral.policy import Policy
 from plugin.referral.ratings import ScoreScale
 from plugin.storage.tables import account as table
@@ -38,6 +39,8 @@ class Account:
     name: str
     token: str = field(repr=False)
     app_id: str
+    base_url: str | None
+    endpoint: str | None
     own_secrets: str | None = field(repr=False)
     mode: str
     paused: bool
@@ -63,6 +66,8 @@ class Account:
     blocked_until: int | None
     blocked_reason: str | None
     failures: int
+    subscribed_at: int | None
+    allowance: Allowance | None
 
     @property
     def observing(self) -> bool:
@@ -73,6 +78,11 @@ class Account:
     def ready(self) -> bool:
         """Contacts can be worked on: the fields are there, or nothing will be written."""
         return self.observing or self.fields is not None
+
+    @property
+    def path(self) -> str:
+        """Where its webhooks arrive, below PUBLIC_URL."""
+        return f"/webhooks/{self.crm}" + (f"/{self.endpoint}" if self.endpoint else "")
 
     def day(self, moment: datetime) -> date:
         """The calendar day of an instant in the account's time zone."""
@@ -104,7 +114,19 @@ def _account(row: Any) -> Account:
     values["zone"] = zone_of(values.pop("time_zone"))
     values["policy"] = _policy(values["policy"])
     values["fields"] = None if values["fields"] is None else frozenset(values["fields"])
+    values["allowance"] = _allowance(values["allowance"])
     return Account(**values)
+
+
+def _allowance(stored: Mapping[str, Any] | None) -> Allowance | None:
+    if stored is None:
+        return None
+    return Allowance(**{**stored, "ends_at": datetime.fromisoformat(stored["ends_at"])})
+
+
+def allowance_json(allowance: Allowance) -> dict[str, Any]:
+    """A day's budget as it is kept with the account."""
+    return {**asdict(allowance), "ends_at": allowance.ends_at.isoformat()}
 
 
 def all_accounts(connection: sa.Connection, *, crm: str | None = None) -> list[Account]:

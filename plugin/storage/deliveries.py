@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from plugin.ports import Received
+from plugin.storage.accounts import instant
 from plugin.storage.tables import delivery
 
 
@@ -24,14 +26,37 @@ class StoredDelivery:
     id: int
     crm: str
     endpoint: str
+    """"" or the account whose own address was called."""
+    topic: str
+    received_at: int
     body: bytes
+
+    def received(self, facts: Mapping[str, str]) -> Received:
+        """What an adapter gets of it; ``facts`` of the account whose own address was called."""
+        return Received(
+            body=self.body,
+            received_at=instant(self.received_at),
+            topic=self.topic,
+            account_crm_id=self.endpoint,
+            facts=facts if self.endpoint else {},
+        )
+
+
+_COLUMNS = (
+    delivery.c.id, delivery.c.crm, delivery.c.endpoint, delivery.c.topic,
+    delivery.c.received_at, delivery.c.body,
+)  # fmt: skip
 
 
 def _stored(row: Any) -> StoredDelivery:
-    return StoredDelivery(id=row.id, crm=row.crm, endpoint=row.endpoint, body=bytes(row.body))
-
-
-_COLUMNS = (delivery.c.id, delivery.c.crm, delivery.c.endpoint, delivery.c.body)
+    return StoredDelivery(
+        id=row.id,
+        crm=row.crm,
+        endpoint=row.endpoint,
+        topic=row.topic,
+        received_at=row.received_at,
+        body=bytes(row.body),
+    )
 
 
 def any_new(connection: sa.Connection) -> bool:

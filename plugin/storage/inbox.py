@@ -41,13 +41,14 @@ class Inbox:
         self._thread: threading.Thread | None = None
         self._closing = False
 
-    def put(self, *, crm: str, endpoint: str, body: bytes) -> None:
+    def put(self, *, crm: str, endpoint: str, topic: str = "", body: bytes) -> None:
         """Store one delivery durably. Raises what the database raised, or ``TimeoutError``."""
         self._run()
         stored: Future[None] = Future()
         row = {
             "crm": crm,
             "endpoint": endpoint,
+            "topic": topic,
             "received_at": self._now(),
             "body": body,
             "state": "new",

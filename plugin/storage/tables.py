@@ -28,7 +28,11 @@ account = sa.Table(
     sa.Column("name", sa.Text, nullable=False, default=""),
     sa.Column("token", sa.Text, nullable=False),  # encrypted
     sa.Column("app_id", sa.Text, nullable=False, default=""),
-    sa.Column("own_secrets", sa.Text),  # encrypted; set: the account has an endpoint of its own
+    sa.Column("base_url", sa.Text),  # of the API; null: the one of the settings
+    sa.Column("endpoint", Id),  # last part of the address of its own; null: it shares one
+    sa.Column("own_secrets", sa.Text),  # encrypted; what signs deliveries to its own address
+    sa.Column("subscribed_at", Instant),  # when its webhooks were last seen to be in order
+    sa.Column("allowance", sa.JSON(none_as_null=True)),  # of the CRM's daily budget
     sa.Column("mode", sa.String(16), nullable=False, default="write"),
     sa.Column("paused", sa.Boolean, nullable=False, default=False),
     sa.Column("language", sa.String(2), nullable=False, default="de"),
@@ -56,6 +60,7 @@ account = sa.Table(
     sa.Column("blocked_reason", sa.Text),
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("crm", "crm_id"),
+    sa.UniqueConstraint("crm", "endpoint"),
 )
 
 lane = sa.Table(
@@ -72,7 +77,8 @@ delivery = sa.Table(
     metadata,
     sa.Column("id", Identity, primary_key=True),
     sa.Column("crm", sa.String(32), nullable=False),
-    sa.Column("endpoint", Id, nullable=False),  # "" or the account whose own endpoint was called
+    sa.Column("endpoint", Id, nullable=False),  # "" or the account whose own address was called
+    sa.Column("topic", sa.String(64), nullable=False, server_default=""),  # rest of the address
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),  # new | done | quarantined

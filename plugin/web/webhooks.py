@@ -20,12 +20,14 @@ MAX_BODY = 2**20  # bytes
 
 
 def webhooks(receiver: Receiver) -> Blueprint:
-    """``POST /webhooks/<crm>`` and, for accounts with an app of their own, ``…/<account>``."""
+    """``POST /webhooks/<crm>`` and, for accounts with an address of their own,
+    ``…/<endpoint>[/<topic>]``."""
     blueprint = Blueprint("webhooks", __name__)
 
-    @blueprint.post("/webhooks/<crm>", defaults={"endpoint": ""})
+    @blueprint.post("/webhooks/<crm>")
     @blueprint.post("/webhooks/<crm>/<endpoint>")
-    def receive(crm: str, endpoint: str) -> Response:
+    @blueprint.post("/webhooks/<crm>/<endpoint>/<topic>")
+    def receive(crm: str, endpoint: str = "", topic: str = "") -> Response:
         # Werkzeug silently cuts a body whose length was not told: one byte more tells.
         request.max_content_length = MAX_BODY + 1
         body = request.get_data(cache=False)
@@ -34,6 +36,7 @@ def webhooks(receiver: Receiver) -> Blueprint:
         receiver.receive(
             crm,
             endpoint,
+            topic,
             path=request.path,
             headers=cast(Mapping[str, str], request.headers),  # finds names in any case
             body=body,
@@ -48,6 +51,11 @@ def webhooks(receiver: Receiver) -> Blueprint:
     @blueprint.errorhandler(UnknownEndpoint)
     def unknown(error: UnknownEndpoint) -> tuple[str, int]:
         return f"{error}\n", 404
+
+    @blueprint.errorhandler(RequestEntityTooLarge)
+    def too_large(_error: RequestEntityTooLarge) -> tuple[str, int]:
+        crm = str((request.view_args or {}).get("crm"))
+        return f"more than {MAX_BODY} bytes\n", receiver.too_large_status(crm)
 
     @blueprint.errorhandler(sa.exc.SQLAlchemyError)
     @blueprint.errorhandler(FutureTimeout)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-
-import pytest
-
 from adapters.hubspot import ADAPTER, HubSpotAdapter
 from plugin.manifest import manifest
-from plugin.ports import AccountLink, Adapter, Declaration, Session
+from plugin.ports import (
+    AccountLink,
+    Declaration,
+    Echo,
+    ReferrerForm,
+    Webhooks,
+)
 from tests.adapters.conftest import BASE, TOKEN, Wire, batch, record
 
 READ = "POST /crm/objects/2026-09/contacts/batch/read"
@@ -26,7 +28,15 @@ def test_the_declaration_says_what_hubspot_can() -> None:
         docs_url="https://developers.hubspot.com/docs/api-reference/latest",
         batch_size=100,
         history_batch_size=50,
-        labelled_links=True,
+        webhooks=Webhooks.PROJECT,
+        signed=True,
+        replay_window=True,
+        echo=Echo.MARKED,
+        tells_changes=True,
+        tells_merges=True,
+        tells_erasure=True,
+        referrer=ReferrerForm.LABEL,
+        tells_task_ids=True,
         secret_setting="HUBSPOT_CLIENT_SECRET",
         url_setting="HUBSPOT_API_URL",
         default_url="https://api.hubapi.com",
@@ -34,18 +44,6 @@ def test_the_declaration_says_what_hubspot_can() -> None:
         app_id_setting="HUBSPOT_APP_ID",
         event_types=manifest().crms["hubspot"].event_types,
     )
-
-
-@pytest.mark.parametrize("port", [Adapter, Session])
-def test_every_method_of_the_ports_is_there(port: type) -> None:
-    """With the very parameters the core calls it by."""
-    ours = HubSpotAdapter() if port is Adapter else HubSpotAdapter().connect(link())
-    wanted = {name: one for name, one in vars(port).items() if inspect.isfunction(one)}
-
-    for name, method in wanted.items():
-        if not name.startswith("_"):
-            parameters = list(inspect.signature(method).parameters)[1:]
-            assert list(inspect.signature(getattr(ours, name)).parameters) == parameters
 
 
 def test_a_session_speaks_to_the_linked_address(wire: Wire) -> None:
@@ -73,30 +71,3 @@ def test_sessions_of_one_account_share_its_limits(wire: Wire) -> None:
     assert limits[2] is not limits[0]
     assert [limits[0].general.allowed, limits[0].search.allowed] == [50, 2]
     assert [limits[2].general.allowed, limits[2].associations.allowed] == [80, 80]
-
-
-def test_deliveries_are_read_and_redacted_through_the_adapter() -> None:
-    """Both work on the bytes as they came."""
-    body = (
-        b'[{"portalId":1,"objectId":2,"occurredAt":1789372800000,"propertyName":"email",'
-        b'"subscriptionType":"contact.propertyChange","propertyValue":"erika@example.com"}]'
-    )
-
-    (event,) = ADAPTER.parse(body).events
-    left = ADAPTER.redact(body, account_crm_id="1", contact_ids=frozenset({"2"}), words=())
-
-    assert event.record_id == "2"
-    assert left is not None
-    assert b"erika" not in left
-
-
-def test_the_project_comes_through_the_adapter() -> None:
-    """Installers ask the adapter, not its modules."""
-    made = ADAPTER.project_files(public_url="https://spiral.example.com", rating_properties=["nps"])
-
-    assert '"propertyName": "nps"' in made["src/app/webhooks/webhooks-hsmeta.json"]
-
-
-def test_the_token_is_not_in_the_link() -> None:
-    """Whoever prints a link prints no secret."""
-    assert TOKEN not in repr(link())

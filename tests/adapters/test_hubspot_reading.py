@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapters.hubspot.values import amount, from_property, instant, plain_number
+from adapters.hubspot.values import from_property, instant
+from adapters.values import amount, plain_number
 from plugin.errors import CrmUnavailable
 from plugin.manifest import manifest
 from plugin.ports import (
@@ -90,7 +91,7 @@ def one_deal(wire: Wire, connect: Connect, **properties: str | None) -> DealSnap
     wire.answers(DEALS_OF_CONTACTS, associated({"1": ["9"]}))
     wire.answers(READ_DEALS, batch([deal("9", **properties)]))
     wire.answers(CONTACTS_OF_DEALS, associated({"9": ["1"]}, type_id=3))
-    return connect().load(["1"], history=False).contacts[0].deals[0]
+    return connect().load(["1"], history=False, known_deals={}).contacts[0].deals[0]
 
 
 # ------------------------------------------------------------------------------- contacts
@@ -130,7 +131,7 @@ def test_a_contact_comes_with_everything(wire: Wire, connect: Connect) -> None:
     )
 
     loaded = connect(fields=fields, facts=LABELLED, rating_property="nps").load(
-        ["1"], history=False
+        ["1"], history=False, known_deals={}
     )
 
     assert loaded == Loaded(
@@ -174,8 +175,10 @@ def test_only_fields_that_exist_are_asked_for(wire: Wire, connect: Connect) -> N
     wire.answers(READ_CONTACTS, batch([record("1")]), always=True)
     wire.answers(DEALS_OF_CONTACTS, associated({}), always=True)
 
-    connect(fields=None).load(["1"], history=False)
-    connect(fields=frozenset({"spiral_stage"}), rating_property="nps").load(["1"], history=True)
+    connect(fields=None).load(["1"], history=False, known_deals={})
+    connect(fields=frozenset({"spiral_stage"}), rating_property="nps").load(
+        ["1"], history=True, known_deals={}
+    )
 
     first, second = wire.bodies(READ_CONTACTS)
     assert set(second["properties"]) - set(first["properties"]) == {"spiral_stage", "nps"}
@@ -200,7 +203,7 @@ def test_history_becomes_changes_in_order(wire: Wire, connect: Connect) -> None:
     wire.answers(READ_CONTACTS, batch([record("1", propertiesWithHistory=history)]), official=False)
     wire.answers(DEALS_OF_CONTACTS, associated({}))
 
-    loaded = connect(rating_property="nps").load(["1"], history=True)
+    loaded = connect(rating_property="nps").load(["1"], history=True, known_deals={})
 
     at = datetime(2026, 5, 1, 10, 0, 0, 500_000, tzinfo=UTC)
     assert loaded.contacts[0].changes == (
@@ -218,7 +221,7 @@ def test_who_is_not_there_is_missing(wire: Wire, connect: Connect) -> None:
     wire.answers(READ_CONTACTS, batch(found, [gone]), status=207)
     wire.answers(DEALS_OF_CONTACTS, associated({}))
 
-    loaded = connect().load(["1", "2", "3", "4", "erika"], history=False)
+    loaded = connect().load(["1", "2", "3", "4", "erika"], history=False, known_deals={})
 
     assert [contact.card.crm_id for contact in loaded.contacts] == ["1"]
     assert loaded.missing == {"2", "3", "4", "erika"}
@@ -231,7 +234,7 @@ def test_who_could_not_be_read_is_not_missing(wire: Wire, connect: Connect, cate
     wire.answers(READ_CONTACTS, batch([], [part_error(category, {"ids": ["1"]})]), status=207)
 
     with pytest.raises(CrmUnavailable):
-        connect().load(["1"], history=False)
+        connect().load(["1"], history=False, known_deals={})
 
 
 def test_an_answer_of_unknown_form_is_not_an_empty_one(wire: Wire, connect: Connect) -> None:
@@ -239,7 +242,7 @@ def test_an_answer_of_unknown_form_is_not_an_empty_one(wire: Wire, connect: Conn
     wire.answers(READ_CONTACTS, {"status": "COMPLETE"}, official=False)
 
     with pytest.raises(CrmUnavailable, match="results"):
-        connect().load(["1"], history=False)
+        connect().load(["1"], history=False, known_deals={})
 
 
 # --------------------------------------------------------------------------- call counts
@@ -274,10 +277,10 @@ def test_a_hundred_contacts_cost_at_most_six_calls(wire: Wire, connect: Connect)
     session = connect(facts=LABELLED)
     ids = hundred(wire, deals=True)
 
-    session.load(ids, history=False)
+    session.load(ids, history=False, known_deals={})
     assert session.calls == 6
 
-    session.load(ids, history=False)
+    session.load(ids, history=False, known_deals={})
     assert session.calls == 11
 
 
@@ -285,14 +288,14 @@ def test_contacts_without_deals_cost_two_calls(wire: Wire, connect: Connect) -> 
     """Where nobody has a deal and there are no labels, nothing more is asked."""
     session = connect()
 
-    session.load(hundred(wire, deals=False), history=False)
+    session.load(hundred(wire, deals=False), history=False, known_deals={})
 
     assert wire.sent == [READ_CONTACTS, DEALS_OF_CONTACTS]
 
 
 def test_history_is_read_in_smaller_batches(wire: Wire, connect: Connect) -> None:
     """HubSpot takes fewer records at once where it has to give their history."""
-    connect().load(hundred(wire, deals=False), history=True)
+    connect().load(hundred(wire, deals=False), history=True, known_deals={})
 
     assert [len(body["inputs"]) for body in wire.bodies(READ_CONTACTS)] == [50, 50]
 
@@ -307,7 +310,7 @@ def test_many_deals_are_read_in_batches(wire: Wire, connect: Connect) -> None:
     )
     wire.answers(CONTACTS_OF_DEALS, associated({}))
 
-    loaded = connect().load(["1", "2"], history=False)
+    loaded = connect().load(["1", "2"], history=False, known_deals={})
 
     assert [len(body["inputs"]) for body in wire.bodies(READ_DEALS)] == [100, 100, 50]
     assert [len(contact.deals) for contact in loaded.contacts] == [250, 250]
@@ -434,7 +437,7 @@ def test_an_almost_empty_deal_is_read(wire: Wire, connect: Connect) -> None:
     wire.answers(CONTACTS_OF_DEALS, associated({}))
     wire.answers(PIPELINES, {"results": []})
 
-    loaded = connect().load(["1"], history=False)
+    loaded = connect().load(["1"], history=False, known_deals={})
 
     assert loaded.contacts[0].deals == (
         DealSnapshot(
@@ -633,7 +636,7 @@ def test_a_lost_scope_stops_the_reading(wire: Wire, connect: Connect) -> None:
     wire.answers(READ_CONTACTS, problem("MISSING_SCOPES"), status=403)
 
     with pytest.raises(Exception, match="MISSING_SCOPES") as caught:
-        connect().load(["1"], history=False)
+        connect().load(["1"], history=False, known_deals={})
 
     assert type(caught.value).__name__ == "CrmUnauthorized"
 

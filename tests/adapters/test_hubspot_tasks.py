@@ -10,7 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.hubspot.tasks import MARKER, to_html, to_text
+from adapters.markers import last_marker
+from adapters.rich_text import to_html, to_text
 from plugin.errors import CrmRateLimited, CrmRejected, CrmUnavailable
 from plugin.ports import CreatedTasks, CrmTask, Failure, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
@@ -415,7 +416,7 @@ def test_a_body_survives_the_round_trip(body: str) -> None:
     sent = f"{body}\n[spiral:ask_origin:a1b2]".strip()
 
     assert to_text(to_html(sent)) == sent
-    assert MARKER.findall(to_text(to_html(sent)))[-1] == "[spiral:ask_origin:a1b2]"
+    assert last_marker(to_text(to_html(sent))) == "[spiral:ask_origin:a1b2]"
 
 
 @pytest.mark.parametrize(

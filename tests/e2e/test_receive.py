@@ -22,6 +22,7 @@ from werkzeug.test import TestResponse
 from adapters.hubspot import HubSpotAdapter
 from plugin.app import close_app, create_app
 from plugin.errors import PayloadError
+from plugin.ports import Received
 from plugin.sandbox.webhooks import sign
 from plugin.web.webhooks import MAX_BODY
 from tests.e2e.plant import Plant, running
@@ -346,7 +347,7 @@ def test_quarantined_deliveries_can_be_replayed(
     plant = sender.plant
     anna, bernd, carla = (unheard(plant, name) for name in ("Anna", "Bernd", "Carla"))
 
-    def misread(_self: HubSpotAdapter, _body: bytes) -> None:
+    def misread(_self: HubSpotAdapter, _received: Received) -> None:
         raise PayloadError("a form nobody knows yet")
 
     with monkeypatch.context() as patched:
@@ -388,8 +389,8 @@ def test_an_event_that_makes_our_code_stumble_does_not_stop_the_others(
     anna = unheard(plant, "Anna")
     parse = HubSpotAdapter.parse
 
-    def stumble(self: HubSpotAdapter, body: bytes) -> Any:
-        return {}["a bug"] if body == b"[0]" else parse(self, body)
+    def stumble(self: HubSpotAdapter, received: Received) -> Any:
+        return {}["a bug"] if received.body == b"[0]" else parse(self, received)
 
     monkeypatch.setattr(HubSpotAdapter, "parse", stumble)
     sender.post(b"[0]")

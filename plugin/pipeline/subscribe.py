@@ -1,0 +1,62 @@
+"""Subscribe: see to it that the CRM's webhooks reach us, where the plugin itself can."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from secrets import token_urlsafe
+
+from plugin.pipeline.lanes import Lane
+from plugin.ports import SIGNATURE_ONLY, Session
+from plugin.secrets import Vault
+from plugin.storage import accounts
+from plugin.storage.accounts import Account
+
+log = logging.getLogger(__name__)
+
+DAY = 24 * 3_600_000  # milliseconds
+SECRET_BYTES = 32
+
+
+def subscription_due(account: Account, now: int) -> bool:
+    """Once subscribed, webhooks are looked after daily: some CRMs give them up by themselves."""
+    return account.subscribed_at is not None and now - account.subscribed_at >= DAY
+
+
+def subscribe(
+    account: Account,
+    session: Session,
+    lane: Lane,
+    *,
+    vault: Vault,
+    public_url: str,
+    now_ms: Callable[[], int],
+    renew: bool = False,
+    strict: bool = False,
+) -> None:
+    """Make the account's webhooks lead to its address, and keep the secrets that sign them.
+
+    ``renew``: make them anew with new secrets. What the CRM would have told in between is found
+    by the next sweep. ``strict``: accept no outdated form of signature from now on.
+    """
+    target = f"{public_url}{account.path}"
+    before = tuple(vault.decrypt(account.own_secrets).split(",")) if account.own_secrets else ()
+    if renew:
+        session.unsubscribe(target)
+        kept: tuple[str, ...] = (token_urlsafe(SECRET_BYTES),)
+        strict |= SIGNATURE_ONLY in before
+        # Before the CRM knows it: no delivery must come that cannot be told from a forgery.
+        with lane.write() as connection:
+            accounts.save(connection, account.id, own_secrets=vault.encrypt(",".join(kept)))
+    else:
+        kept = before
+    after = session.subscribe(target, kept)
+    if strict and SIGNATURE_ONLY not in after:
+        after = (SIGNATURE_ONLY, *after)
+    values: dict[str, object] = {"subscribed_at": now_ms()}
+    if after != before:
+        values["own_secrets"] = vault.encrypt(",".join(after))
+        if account.subscribed_at is not None:
+            log.warning("webhooks of account %s had to be made anew", account.id)
+    with lane.write() as connection:
+        accounts.save(connection, account.id, **values)

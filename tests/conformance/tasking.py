@@ -1,0 +1,254 @@
+"""Tasks are made once, found again, and only our own are touched."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from plugin.errors import CrmUnavailable
+from plugin.ports import CrmTask, Failure, Session, TaskUpdate
+from tests.conformance.account import DUE_ON, Account, draft
+from tests.conformance.promise import Promise
+from tests.stand_in import Fault
+
+NO_TASKS = ("no-such-task", "../users", "")
+"""Ids that no task has."""
+
+
+class TestTasks(Promise):
+    @pytest.fixture
+    def session(self, account: Account) -> Session:
+        return account.install()
+
+    @pytest.fixture
+    def contact(self, account: Account) -> str:
+        return account.crm.contact("Erika", "Muster")
+
+    def test_a_task_is_made_as_it_was_meant(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Subject, words, day, owner, contact: as people see it, and as it is read back."""
+        wanted = draft("k1", contact, owner_id=account.crm.owner_id)
+
+        created = session.create_tasks([wanted])
+
+        (seen,) = account.crm.tasks()
+        read = session.read_tasks([seen.crm_id])[seen.crm_id]
+        assert (created.crm_ids, created.failures) == ({"k1": seen.crm_id}, ())
+        assert (seen.subject, _lines(seen.body)) == (wanted.subject, _lines(wanted.body))
+        assert (seen.contact_ids, seen.owner_id) == ((contact,), account.crm.owner_id)
+        assert (seen.due_on, seen.done) == (DUE_ON, False)
+        assert (read.crm_id, read.subject, read.done) == (seen.crm_id, wanted.subject, False)
+        assert _lines(read.body) == _lines(wanted.body)
+        assert read.done_at is None
+        assert read.created_at is None or (
+            abs(read.created_at - account.crm.clock()) < timedelta(minutes=1)
+        )
+
+    def test_several_tasks_are_made_at_once(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Of several contacts, about several and about a deal; each id belongs to its key."""
+        other = account.crm.contact("Otto", "Beispiel")
+        deal = account.crm.deal(contact)
+        drafts = [
+            draft("k1", contact, deal_id=deal),
+            draft("k2", contact, other),
+            draft("k3", other, owner_id=account.crm.other_owner_id),
+        ]
+
+        created = session.create_tasks(drafts)
+
+        seen = {one.crm_id: one for one in account.crm.tasks()}
+        by_key = {key: seen[crm_id] for key, crm_id in created.crm_ids.items()}
+        assert created.failures == ()
+        assert len(seen) == 3
+        assert {key: one.subject for key, one in by_key.items()} == {
+            one.key: one.subject for one in drafts
+        }
+        assert [contact in by_key[key].contact_ids for key in ("k1", "k2", "k3")] == [
+            True, True, False,
+        ]  # fmt: skip
+        assert other in by_key["k3"].contact_ids
+        assert by_key["k3"].owner_id == account.crm.other_owner_id
+        assert session.create_tasks([]).crm_ids == {}
+
+    def test_a_lost_answer_makes_no_second_task(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """It is sent once; nobody knows what became of it, so it is looked for and found."""
+        account.crm.faults.append(Fault(on="^POST ", lost=True))
+
+        with pytest.raises(CrmUnavailable) as caught:
+            session.create_tasks([draft("k1", contact, owner_id=account.crm.owner_id)])
+        found = session.find_tasks([contact])
+
+        assert caught.value.outcome_unknown
+        (seen,) = account.crm.tasks()
+        assert [one.crm_id for one in found] == [seen.crm_id]
+        assert draft("k1", contact).marker in found[0].body
+
+    def test_a_request_that_never_arrived_is_made_up_for(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Looked for and not found, it is created again: then there is one."""
+        account.crm.faults.append(Fault(on="^POST ", status=503, times=9))
+
+        with pytest.raises(CrmUnavailable) as caught:
+            session.create_tasks([draft("k1", contact, owner_id=account.crm.owner_id)])
+        sent = [call for call in account.crm.calls if call.method == "POST" and call.status == 503]
+        account.crm.faults.clear()
+        found = session.find_tasks([contact])
+        created = session.create_tasks([draft("k1", contact)])
+
+        assert caught.value.outcome_unknown
+        assert len(sent) == 1
+        assert found == ()
+        assert [one.crm_id for one in account.crm.tasks()] == list(created.crm_ids.values())
+
+    def test_a_refused_task_does_not_spoil_the_others(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Every key comes back once, made or refused; what is made is there."""
+        gone = account.crm.contact("Otto", "Fort")
+        account.crm.delete(gone)
+        drafts = [draft("k1", contact), draft("k2", gone), draft("k3", contact)]
+
+        created = session.create_tasks(drafts)
+
+        refused = [failure.item for failure in created.failures]
+        assert sorted([*created.crm_ids, *refused]) == ["k1", "k2", "k3"]
+        assert set(refused) <= {"k2"}
+        assert {one.crm_id for one in account.crm.tasks()} == set(created.crm_ids.values())
+
+    # ------------------------------------------------------------------------ reading back
+
+    def test_what_a_rep_did_is_read(self, account: Account, session: Session, contact: str) -> None:
+        """Completed, with the day; deleted ones are absent, and no id is a fault."""
+        ids = session.create_tasks([draft(k, contact) for k in ("k1", "k2", "k3")]).crm_ids
+        account.later()
+        account.crm.complete(ids["k1"])
+        session.delete_tasks([ids["k2"]])
+
+        read = session.read_tasks([*ids.values(), *NO_TASKS])
+
+        assert read.keys() == {ids["k1"], ids["k3"]}
+        assert [read[ids["k1"]].done, read[ids["k3"]].done] == [True, False]
+        done_at = read[ids["k1"]].done_at
+        assert done_at is not None
+        assert abs(done_at - account.crm.clock()) < timedelta(days=1)
+        assert session.read_tasks([]) == {}
+
+    def test_tasks_are_found_by_their_marker(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """On these contacts, done or not; not those of other contacts, nor those without a
+        marker."""
+        other = account.crm.contact("Otto", "Beispiel")
+        ids = session.create_tasks(
+            [draft("k1", contact), draft("k2", contact), draft("k3", other)]
+        ).crm_ids
+        foreign = draft("k4", contact, body="Von Hand gemacht", marker="")
+        session.update_tasks([TaskUpdate(crm_id=ids["k2"], done=True)])
+        # Where new tasks are only found again by their marker, we cannot make one without.
+        if account.declaration.tells_task_ids:
+            session.create_tasks([foreign])
+
+        found = session.find_tasks([contact])
+
+        assert {one.crm_id: (one.done, one.body.splitlines()[-1]) for one in found} == {
+            ids["k1"]: (False, draft("k1").marker),
+            ids["k2"]: (True, draft("k2").marker),
+        }
+        assert session.find_tasks([]) == ()
+        assert session.find_tasks([account.crm.contact("Nie", "Gefragt")]) == ()
+
+    def test_a_contact_that_is_gone_has_no_tasks(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Looking there is no fault, and the others' tasks are found all the same."""
+        gone = account.crm.contact("Otto", "Fort")
+        session.create_tasks([draft("k1", contact)])
+        account.crm.delete(gone)
+
+        assert len(session.find_tasks([gone, contact])) == 1
+
+    # ---------------------------------------------------------------------------- changing
+
+    def test_tasks_are_completed_and_reopened(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """With a word in their text; what is not named stays, and other tasks do, too."""
+        ids = session.create_tasks([draft("k1", contact), draft("k2", contact)]).crm_ids
+        before = {one.crm_id: one for one in account.crm.tasks()}
+        body = f"Hat sich erledigt.\n\n{draft('k1').marker}"
+        account.later()
+
+        closed = session.update_tasks([TaskUpdate(crm_id=ids["k1"], done=True, body=body)])
+        after_closing = {one.crm_id: one for one in account.crm.tasks()}
+        account.later()
+        opened = session.update_tasks([TaskUpdate(crm_id=ids["k1"], done=False)])
+        after_opening = {one.crm_id: one for one in account.crm.tasks()}
+
+        assert (closed, opened) == ((), ())
+        assert [after_closing[ids["k1"]].done, after_opening[ids["k1"]].done] == [True, False]
+        assert _lines(after_opening[ids["k1"]].body) == _lines(body)
+        assert after_opening[ids["k1"]].subject == draft("k1").subject
+        assert after_opening[ids["k1"]].due_on == DUE_ON
+        assert after_opening[ids["k1"]].contact_ids == before[ids["k1"]].contact_ids
+        assert after_opening[ids["k2"]] == after_closing[ids["k2"]] == before[ids["k2"]]
+        read = session.read_tasks([ids["k1"]])[ids["k1"]]
+        assert (read.done, read.done_at) == (False, None)
+
+    def test_subject_and_day_can_be_changed(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """And nothing else changes with them; no change at all is no fault."""
+        ids = session.create_tasks([draft("k1", contact)]).crm_ids
+        moved = draft("k1").due_at + timedelta(days=3)
+
+        failures = session.update_tasks(
+            [TaskUpdate(crm_id=ids["k1"], subject="Neu gefasst", due_at=moved)]
+        )
+
+        (seen,) = account.crm.tasks()
+        assert failures == ()
+        assert (seen.subject, seen.due_on, seen.done) == ("Neu gefasst", "2026-09-21", False)
+        assert _lines(seen.body) == _lines(draft("k1").body)
+        assert session.update_tasks([TaskUpdate(crm_id=ids["k1"])]) == ()
+        assert session.update_tasks([]) == ()
+
+    def test_a_task_that_is_gone_is_said_to_be(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """The others are changed all the same; deleting twice is no fault."""
+        ids = session.create_tasks([draft("k1", contact), draft("k2", contact)]).crm_ids
+        session.delete_tasks([ids["k1"]])
+
+        failures = session.update_tasks(
+            [TaskUpdate(crm_id=one, done=True) for one in (ids["k1"], ids["k2"])]
+        )
+        session.delete_tasks([ids["k1"]])
+        session.delete_tasks([])
+
+        (failure,) = failures
+        assert failure == Failure(item=ids["k1"], reason=failure.reason, gone=True)
+        assert [(one.crm_id, one.done) for one in account.crm.tasks()] == [(ids["k2"], True)]
+        session.delete_tasks([ids["k1"], ids["k2"]])
+        assert account.crm.tasks() == []
+
+    def test_a_reading_is_a_whole_task(self, account: Account, session: Session) -> None:
+        """Found and read by id it is the same."""
+        contact = account.crm.contact("Erika", "Muster")
+        ids = session.create_tasks([draft("k1", contact)]).crm_ids
+
+        (found,) = session.find_tasks([contact])
+
+        assert isinstance(found, CrmTask)
+        assert session.read_tasks([ids["k1"]]) == {ids["k1"]: found}
+
+
+def _lines(text: str) -> list[str]:
+    """Lines that say something: CRMs treat empty ones as they like."""
+    return [line.strip() for line in text.splitlines() if line.strip()]

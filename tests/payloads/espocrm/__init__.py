@@ -1,0 +1,1 @@
+"""What EspoCRM sends, and a stand-in for it."""
