@@ -7,16 +7,20 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-slow lint types bench clean
+.PHONY: demo test test-slow test-crm lint types bench clean
 
 demo: $(VENV)/run.stamp
-	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit)
+	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit) $(if $(CRM),--crm $(CRM))
 
 test: lint types
-	@$(BIN)/pytest -q -m "not slow" -n 2
+	@$(BIN)/pytest -q -m "not slow and not crm" -n 2
 
 test-slow: $(VENV)/dev.stamp
 	@$(BIN)/pytest -q -m slow
+
+# Against a real CRM, which is installed for it under instance/ (Python 3.12 or newer).
+test-crm: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q -m crm tests/crm
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .

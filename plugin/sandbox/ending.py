@@ -6,19 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from babel.dates import format_date
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plugin.manifest import LANGUAGES
 from plugin.referral.model import TaskKind
 from plugin.sandbox import story
 from plugin.sandbox.people import People, stage_label, task_label
-from plugin.sandbox.portal import STAFF
-from plugin.sandbox.processes import FOLDER
-from plugin.sandbox.story import CAST, CHAPTERS, ENDING, REPS, Standing, Written
+from plugin.sandbox.story import CAST, REPS, Script, Standing, Written
 
 NARROW = 100  # columns below which the ending is told without a table
 
@@ -35,20 +33,23 @@ class Difference:
     found: str
 
 
-def differences(people: People, moves: set[tuple[int, str, str]]) -> list[Difference]:
-    """Where the CRM is not, or was not, as the story says."""
+def differences(
+    people: People, script: Script, moves: set[tuple[int, str, str]]
+) -> list[Difference]:
+    """Where the CRM is not, or was not, as the script says."""
     return [
-        *_in_contacts(people),
-        *_in_moves(people, moves),
-        *_in_tasks(people),
+        *_in_contacts(people, script),
+        *in_moves(people, script, moves),
+        *in_tasks(people, script),
     ]
 
 
-def _in_contacts(people: People) -> Iterator[Difference]:
+def _in_contacts(people: People, script: Script) -> Iterator[Difference]:
+    ending = script.ending
     found = {people.key_of(one): values for one, values in people.crm.contacts().items()}
-    yield from _compared("contacts", ", ".join(sorted(ENDING)), ", ".join(sorted(found)))
-    for key in ENDING.keys() & found.keys():
-        for name, wanted in expected_fields(ENDING[key], people).items():
+    yield from _compared("contacts", ", ".join(sorted(ending)), ", ".join(sorted(found)))
+    for key in ending.keys() & found.keys():
+        for name, wanted in expected_fields(ending[key], people).items():
             yield from _compared(f"{key}: {name}", wanted, found[key][name])
 
 
@@ -71,14 +72,17 @@ def _referrer(key: str | None, people: People) -> str:
     if key is None:
         return ""
     if key in REPS:
-        return next(f"{one.name} ({one.id})" for one in STAFF if one.id == REPS[key])
+        return people.crm.rep_shown(key)
     return f"{CAST[key].name} ({people.ids[key]})"
 
 
-def _in_moves(people: People, moves: set[tuple[int, str, str]]) -> Iterator[Difference]:
+def in_moves(
+    people: People, script: Script, moves: set[tuple[int, str, str]]
+) -> Iterator[Difference]:
+    """Stages to which somebody came on another day, or not at all."""
     wanted = {
         (chapter.day, effect.who, str(effect.to or ""))
-        for chapter in CHAPTERS
+        for chapter in script.chapters
         for effect in chapter.effects
         if isinstance(effect, story.Comes)
     }
@@ -90,11 +94,12 @@ def _in_moves(people: People, moves: set[tuple[int, str, str]]) -> Iterator[Diff
         )
 
 
-def _in_tasks(people: People) -> Iterator[Difference]:
+def in_tasks(people: People, script: Script) -> Iterator[Difference]:
+    """Tasks too many, too few, of another day or with another end."""
     tasks = people.crm.tasks()
     twice = [key for key, count in Counter(task.key for task in tasks).items() if count > 1]
     yield from _compared("markers that several tasks have", "", ", ".join(twice))
-    wanted = Counter(story.written_tasks())
+    wanted = Counter(story.written_tasks(script.chapters))
     found = Counter(
         Written(
             kind=TaskKind(task.kind),
@@ -129,7 +134,7 @@ class Row:
     tasks: tuple[str, ...]
 
 
-def rows(people: People, language: str) -> list[Row]:
+def rows(people: People, script: Script, language: str) -> list[Row]:
     """In the order of the ending."""
     found = people.crm.contacts()
     tasks = [task for task in people.crm.tasks() if task.end == "open"]
@@ -143,7 +148,7 @@ def rows(people: People, language: str) -> list[Row]:
                 task_label(task, language) for task in tasks if people.ids[key] in task.contacts
             ),
         )
-        for key in ENDING
+        for key in script.ending
         if people.ids.get(key) in found
     ]
 
@@ -176,21 +181,17 @@ def show_ending(console: Console, rows: Iterable[Row]) -> None:
     console.print(table)
 
 
-def show_differences(console: Console, found: Iterable[Difference]) -> None:
+def show_differences(console: Console, found: Iterable[Difference], folder: Path) -> None:
+    """``folder`` has the logs."""
     table = Table("What", "Should be", "Is", title="Not as the story says", title_style="bold red")
     for one in found:
         table.add_row(Text(one.what), Text(one.wanted or "–"), Text(one.found or "–"))
     console.print(table)
-    console.print(Text(f"Logs and database are in {FOLDER}."), soft_wrap=True)
+    console.print(Text(f"Logs and database are in {folder}."), soft_wrap=True)
 
 
-def show_pages(console: Console, people: People, language: str) -> None:
-    url, lang = people.crm.url, "" if language == LANGUAGES[0] else f"?lang={language}"
-    console.print("\nThe sandbox CRM is open. Change something and see what the plugin does:")
-    for what, path in (
-        ("All contacts", "contacts"),
-        (CAST["hartmann"].name, f"contacts/{people.ids['hartmann']}"),
-        ("All open tasks", "tasks"),
-    ):
-        console.print(Text(f"  {what}: {url}/{path}{lang}"), soft_wrap=True)
+def show_pages(console: Console, people: People, title: str, language: str) -> None:
+    console.print(f"\n{title} is open. Change something and see what the plugin does:")
+    for what, url in people.crm.pages(people.ids["hartmann"], language).items():
+        console.print(Text(f"  {what}: {url}"), soft_wrap=True)
     console.print("Ctrl-C ends.")

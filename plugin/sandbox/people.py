@@ -1,23 +1,19 @@
-"""The people of the story, and the CRM as they and the reader see it: over HTTP alone."""
+"""The people of the story, and what they and its reader ask of a CRM."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
-from typing import Any
+from typing import Protocol
 from zoneinfo import ZoneInfo
-
-import requests
 
 from plugin.manifest import manifest
 from plugin.referral.model import TaskKind
 from plugin.sandbox import story
-from plugin.sandbox.api import VERSION
-from plugin.sandbox.processes import TIMEOUT, Trouble, http_session
-from plugin.sandbox.story import CAST, REPS
+from plugin.sandbox.story import CAST, Person
 
 MORNING = time_of_day(9)
 FIELDS = (
@@ -52,81 +48,70 @@ class CrmTask:
     end: str
 
 
-class Crm:
-    """The sandbox CRM over HTTP: its API, and what people do at its screens."""
+class Crm(Protocol):
+    """A CRM as the people of the story use it, and as its reader sees it.
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url
-        self._session = http_session()
-        self._session.headers["Authorization"] = f"Bearer {token}"
+    Fields are those of ``manifest.json``, in the manifest's own form, whatever form the CRM has
+    for them; "" where empty. ``by`` is who does it, a key of ``REPS``.
+    """
 
-    def call(self, method: str, path: str, body: object = None, **params: str) -> Any:
-        """The JSON of an answer. Raises ``Trouble`` where the sandbox refuses."""
-        try:
-            answer = self._session.request(
-                method, f"{self.url}{path}", json=body, params=params, timeout=TIMEOUT
-            )
-        except requests.RequestException as error:
-            raise Trouble(f"The sandbox CRM does not answer: {error}") from error
-        if not answer.ok:
-            raise Trouble(f"The sandbox CRM refused {method} {path}: {answer.text}")
-        return answer.json()
+    url: str
+    clock_url: str
+    """Where its time can be asked, see ``worker.StoryClock``."""
 
-    def do(self, method: str, path: str, **body: object) -> Any:
-        """What a person does at the screen."""
-        return self.call(method, f"/sandbox/ui/{path}", body)
-
-    def steer(self, path: str, **body: object) -> Any:
-        """See ``control.py``."""
-        return self.call("POST", f"/sandbox/{path}", body)
-
-    def webhooks(self) -> Mapping[str, int]:
-        """Counts of events, on their way and delivered."""
-        counts: Mapping[str, int] = self.call("GET", "/sandbox/webhooks/idle")
-        return counts
+    # -- the reader
 
     def contacts(self) -> dict[str, dict[str, str]]:
-        """``FIELDS`` of all contacts, by contact; "" where empty."""
-        return {
-            record["id"]: {name: record["properties"].get(name) or "" for name in FIELDS}
-            for record in self._all("contacts", properties=",".join(FIELDS))
-        }
+        """``FIELDS`` of all contacts, by contact."""
 
     def tasks(self) -> list[CrmTask]:
         """The plugin's tasks, open or not, the oldest first."""
-        records = self._all(
-            "tasks",
-            properties="hs_task_subject,hs_task_body,hs_createdate,hubspot_owner_id",
-            propertiesWithHistory="hs_task_status",
-            associations="contacts",
-        )
-        return [_task(record) for record in records]
 
-    def _all(self, kind: str, **params: str) -> Iterator[dict[str, Any]]:
-        following: dict[str, str] = {"limit": "100"}
-        while following:
-            page = self.call("GET", f"/crm/objects/{VERSION}/{kind}", **params, **following)
-            yield from page["results"]
-            after = page.get("paging", {}).get("next", {}).get("after")
-            following = {"limit": "100", "after": after} if after else {}
+    def rep_shown(self, rep: str) -> str:
+        """How ``spiral_referrer`` shows somebody who works here."""
 
+    def pages(self, contact_id: str, language: str) -> Mapping[str, str]:
+        """What there is to see, and where; one of it is this contact."""
 
-def _task(record: Mapping[str, Any]) -> CrmTask:
-    properties = record["properties"]
-    kind, key = MARKER.findall(properties["hs_task_body"])[-1]
-    last = record["propertiesWithHistory"]["hs_task_status"][0]
-    ended = "done" if last["sourceType"] == "CRM_UI" else "withdrawn"
-    joined = record.get("associations", {}).get("contacts", {}).get("results", ())
-    return CrmTask(
-        id=record["id"],
-        kind=kind,
-        key=key,
-        subject=properties["hs_task_subject"],
-        contacts=frozenset(one["id"] for one in joined),
-        owner_id=properties["hubspot_owner_id"] or "",
-        made_at=datetime.fromisoformat(properties["hs_createdate"]),
-        end=ended if last["value"] == "COMPLETED" else "open",
-    )
+    # -- people
+
+    def meet(self, who: Person, fields: Mapping[str, str]) -> str:
+        """Make the contact; returns its id."""
+
+    def edit(self, contact_id: str, fields: Mapping[str, str], *, by: str) -> None: ...
+
+    def delete(self, contact_id: str, *, by: str) -> None: ...
+
+    def merge(self, keep_id: str, drop_id: str, *, by: str) -> str:
+        """Returns the id of what comes of the two."""
+
+    def offer(self, offer: story.Offer, contact_id: str) -> str:
+        """Open the deal, joined to the contact unless that comes later; returns its id."""
+
+    def attach(self, deal_id: str, contact_id: str, *, by: str) -> None: ...
+
+    def close(self, deal_id: str, day: date, *, won: bool, by: str) -> None: ...
+
+    def complete(self, task: CrmTask) -> None:
+        """Its owner does it."""
+
+    # -- what happens to webhooks
+
+    def is_delivering(self) -> bool:
+        """Something is still on its way that is not held up."""
+
+    def send_twice(self) -> None: ...
+
+    def hold_up(self) -> None:
+        """What the next edit brings forth."""
+
+    def let_go(self) -> None: ...
+
+    def swallow(self) -> None:
+        """What the next edit brings forth."""
+
+    def travel(self, to: datetime | None) -> None:
+        """In time; None goes back to the present."""
 
 
 # -------------------------------------------------------------------------- the people
@@ -156,7 +141,7 @@ class People:
         self.crm = crm
         self.calendar = calendar
         self.ids: dict[str, str] = {}
-        self._deals: dict[str, tuple[str, story.Offer]] = {}
+        self._deals: dict[str, tuple[str, str]] = {}
 
     def key_of(self, contact_id: str) -> str:
         """Who this contact is; the id where the story knows nobody of that id."""
@@ -165,93 +150,53 @@ class People:
     def act(self, action: story.Action, day: int) -> None:
         match action:
             case story.Meet(who=who):
-                self._meet(who, action.fields)
+                self.ids[who] = self.crm.meet(CAST[who], action.fields)
             case story.Note(who=who, fields=fields):
                 self._edit(who, fields)
             case story.Rate(who=who, value=value):
                 self._edit(who, {"spiral_rating": value})
             case story.RateAgain(who=who):
                 self._edit(who, {"spiral_rated_on": self.calendar.on(day).isoformat()})
-            case story.Offer():
-                self._offer(action)
+            case story.Offer(deal=deal, to=to):
+                self._deals[deal] = (self.crm.offer(action, self.ids[to]), to)
             case story.Attach(deal=deal):
-                deal_id, offer = self._deals[deal]
-                self.crm.do("POST", f"deals/{deal_id}/contacts", contacts=[self.ids[offer.to]])
+                deal_id, to = self._deals[deal]
+                self.crm.attach(deal_id, self.ids[to], by=CAST[to].rep)
             case story.Win(deal=deal):
-                self._close(deal, "closedwon")
+                self._close(deal, day, won=True)
             case story.Lose(deal=deal):
-                self._close(deal, "closedlost")
+                self._close(deal, day, won=False)
             case story.Done(kind=kind, on=on):
                 self._complete({kind}, frozenset({self.ids[on]}))
             case story.WorkOff():
                 self._complete(story.ROUTINE)
             case story.Merge(keep=keep, drop=drop):
-                self._merge(keep, drop)
+                kept, dropped = self.ids[keep], self.ids.pop(drop)
+                self.ids[keep] = self.crm.merge(kept, dropped, by=CAST[keep].rep)
             case story.Leave(who=who):
-                self.crm.do("DELETE", f"contacts/{self.ids.pop(who)}")
+                self.crm.delete(self.ids.pop(who), by=CAST[who].rep)
             case story.SendTwice():
-                self.crm.steer("webhooks/duplicate-last")
+                self.crm.send_twice()
             case story.HoldUp():
-                self.crm.steer("webhooks/late")
+                self.crm.hold_up()
             case story.LetGo():
-                self.crm.steer("webhooks/release")
+                self.crm.let_go()
             case story.Swallow():
-                self.crm.steer("webhooks/lose")
-
-    def _meet(self, who: str, fields: Mapping[str, str]) -> None:
-        person = CAST[who]
-        values = {
-            "firstname": person.first,
-            "lastname": person.last,
-            "email": person.email,
-            "company": person.company,
-            "city": person.city,
-            "hubspot_owner_id": rep_name(who),
-            **fields,
-        }
-        self.ids[who] = self.crm.do("POST", "contacts", properties=values, by=rep_name(who))["id"]
+                self.crm.swallow()
 
     def _edit(self, who: str, fields: Mapping[str, str]) -> None:
-        self.crm.do("PATCH", f"contacts/{self.ids[who]}", properties=dict(fields), by=rep_name(who))
+        self.crm.edit(self.ids[who], fields, by=CAST[who].rep)
 
-    def _offer(self, offer: story.Offer) -> None:
-        rep = rep_name(offer.to)
-        made = self.crm.do(
-            "POST",
-            "deals",
-            properties={
-                "dealname": offer.name,
-                "amount": str(offer.amount),
-                "hubspot_owner_id": rep,
-            },
-            contacts=[self.ids[offer.to]],
-            attach_later=not offer.attached,
-            by=rep,
-        )
-        self._deals[offer.deal] = (made["id"], offer)
-
-    def _close(self, deal: str, stage: str) -> None:
-        deal_id, offer = self._deals[deal]
-        self.crm.do(
-            "PATCH", f"deals/{deal_id}", properties={"dealstage": stage}, by=rep_name(offer.to)
-        )
+    def _close(self, deal: str, day: int, *, won: bool) -> None:
+        deal_id, to = self._deals[deal]
+        self.crm.close(deal_id, self.calendar.on(day), won=won, by=CAST[to].rep)
 
     def _complete(
         self, kinds: Collection[TaskKind], contacts: frozenset[str] | None = None
     ) -> None:
         for task in self.crm.tasks():
             if task.end == "open" and task.kind in kinds and contacts in (None, task.contacts):
-                self.crm.do("POST", f"tasks/{task.id}/complete", by=task.owner_id)
-
-    def _merge(self, keep: str, drop: str) -> None:
-        other = self.ids.pop(drop)
-        merged = self.crm.do("POST", f"contacts/{self.ids[keep]}/merge", other=other)
-        self.ids[keep] = merged["id"]
-
-
-def rep_name(who: str) -> str:
-    """The id of the rep who owns this contact."""
-    return REPS[CAST[who].rep]
+                self.crm.complete(task)
 
 
 def stage_label(stage: str, language: str) -> str:

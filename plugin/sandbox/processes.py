@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 
 from plugin.settings import ROOT
 
-FOLDER = ROOT / "instance" / "demo"
 HOST = "127.0.0.1"
 POLL = 0.03  # seconds between two looks
 TIMEOUT = 10.0  # seconds of one HTTP call
@@ -45,6 +44,9 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = 0
+
+    def listen(self) -> None:
+        """From now on, instead of whoever listened before."""
         for one in (signal.SIGINT, signal.SIGTERM):
             signal.signal(one, self._ring)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
@@ -88,26 +90,40 @@ class Started:
         return "\n".join(["", f"The end of {self.log}:", *(f"  {line}" for line in lines)])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Home:
+    """Where a process lives: its Python, the folder it is started in, its environment variables."""
+
+    python: Path
+    folder: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+
 class Processes:
     """The processes of this demo: all that are started here are ended here.
 
     Each gets a session of its own: a Ctrl-C in the terminal reaches the demo alone, which then
-    ends the others in order.
+    ends the others in order. Logs are in ``folder``; a process started again goes on with its own.
     """
 
-    def __init__(self, bell: Bell, environ: Mapping[str, str]) -> None:
+    def __init__(self, bell: Bell, environ: Mapping[str, str], folder: Path) -> None:
+        self.folder = folder
         self._bell = bell
         self._environ = dict(environ)
         self._started: list[Started] = []
 
-    def start(self, name: str, *words: str, typed: str | None = None) -> Started:
-        """``python -m …`` in the background. ``typed`` is its standard input."""
-        log = FOLDER / f"{name}.log"
-        with log.open("wb") as output:
+    def start(
+        self, name: str, *words: str, typed: str | None = None, home: Home | None = None
+    ) -> Started:
+        """``python -m …`` in the background. ``typed`` is its standard input; ``home`` is where
+        it lives, if not with us."""
+        home = home or Home(python=Path(sys.executable), folder=ROOT, environ=self._environ)
+        log = self.folder / f"{name}.log"
+        with log.open("ab") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", *words],
-                cwd=ROOT,
-                env=self._environ,
+                [str(home.python), "-m", *words],
+                cwd=home.folder,
+                env=dict(home.environ),
                 stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -120,14 +136,17 @@ class Processes:
                 keyboard.write(typed.encode())
         return started
 
-    def run(self, name: str, *words: str, typed: str | None = None) -> None:
-        """``python -m …`` to its end. Raises ``Trouble`` where it does not succeed."""
+    def run(self, name: str, *words: str, typed: str | None = None) -> str:
+        """``python -m …`` to its end; returns what it said. Raises ``Trouble`` where it does not
+        succeed."""
+        (self.folder / f"{name}.log").unlink(missing_ok=True)
         command = self.start(name, *words, typed=typed)
         while command.popen.poll() is None:
             self._bell.pause(POLL)
         self._started.remove(command)
         if command.popen.returncode:
             raise Trouble(f"`{name}` failed ({command.popen.returncode}).{command.tail()}")
+        return command.log.read_text("utf-8", "replace")
 
     def check(self) -> None:
         """Raises ``Trouble`` where one has ended by itself, ``Stopped`` where we should."""
@@ -155,17 +174,27 @@ class Processes:
                     raise Trouble(f"The {one.name} process does not answer at {url}.{one.tail()}")
                 self._bell.pause(POLL)
 
+    def stop(self, one: Started) -> None:
+        """End it, by force where it does not end by itself."""
+        if one.popen.poll() is None:
+            one.popen.terminate()
+        try:
+            one.popen.wait(END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(one.popen.pid, signal.SIGKILL)
+            one.popen.wait()
+        self._started.remove(one)
+
+    def kill(self, one: Started) -> None:
+        """``kill -9``: it has no time for anything."""
+        os.killpg(one.popen.pid, signal.SIGKILL)
+        one.popen.wait()
+        self._started.remove(one)
+
     def end(self) -> None:
         """End what was started, the last one first."""
-        for one in reversed(self._started):
-            if one.popen.poll() is None:
-                one.popen.terminate()
-            try:
-                one.popen.wait(END_PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.killpg(one.popen.pid, signal.SIGKILL)
-                one.popen.wait()
-        self._started.clear()
+        for one in reversed(self._started.copy()):
+            self.stop(one)
 
 
 def http_session() -> requests.Session:

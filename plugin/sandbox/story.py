@@ -132,7 +132,7 @@ class RateAgain:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A deal is opened. ``attached`` False: the CRM joins it to the contact later."""
+    """A deal is opened. ``attached`` False: it is joined to the contact later."""
 
     deal: str
     to: str
@@ -718,6 +718,17 @@ ENDING: Mapping[str, Standing] = {
         stage=Stage.EXPERIENCE, since=712, readiness=Readiness.NOT_YET),
 }
 # fmt: on
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """What is played, and how everybody should stand after it."""
+
+    chapters: tuple[Chapter, ...]
+    ending: Mapping[str, Standing]
+
+
+SCRIPT = Script(chapters=CHAPTERS, ending=ENDING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

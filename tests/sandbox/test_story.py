@@ -24,13 +24,15 @@ from plugin.manifest import manifest
 from plugin.referral.model import Stage, TaskKind
 from plugin.sandbox import ending, story
 from plugin.sandbox.ending import Difference, Row, differences
-from plugin.sandbox.people import Calendar, Crm, CrmTask, People
+from plugin.sandbox.people import Calendar, CrmTask, People
 from plugin.sandbox.portal import STAFF
+from plugin.sandbox.stand_in import StandIn
 from plugin.sandbox.story import (
     CAST,
     CHAPTERS,
     ENDING,
     REPS,
+    SCRIPT,
     TODAY,
     Comes,
     Gone,
@@ -179,7 +181,7 @@ def test_people_fill_only_fields_that_are_theirs() -> None:
 # ------------------------------------------------------------------------------- the check
 
 
-class Recalled(Crm):
+class Recalled(StandIn):
     """A CRM in which everything came as the story says."""
 
     def __init__(self, calendar: Calendar) -> None:
@@ -224,13 +226,13 @@ def all_moves() -> set[tuple[int, str, str]]:
 
 def test_nothing_differs_where_all_came_as_the_story_says(recalled: Recalled) -> None:
     """The check has no demands of its own."""
-    assert differences(recalled.people, all_moves()) == []
+    assert differences(recalled.people, SCRIPT, all_moves()) == []
 
 
 def test_a_wrong_field_is_found(recalled: Recalled) -> None:
     """Every field counts."""
     recalled.fields[recalled.people.ids["braun"]]["spiral_readiness"] = "ask_now"
-    assert differences(recalled.people, all_moves()) == [
+    assert differences(recalled.people, SCRIPT, all_moves()) == [
         Difference(what="braun: spiral_readiness", wanted="repair_first", found="ask_now")
     ]
 
@@ -238,14 +240,14 @@ def test_a_wrong_field_is_found(recalled: Recalled) -> None:
 def test_a_contact_too_many_is_found(recalled: Recalled) -> None:
     """Nobody else may be there."""
     recalled.fields["4711"] = {}
-    (found,) = differences(recalled.people, all_moves())
+    (found,) = differences(recalled.people, SCRIPT, all_moves())
     assert found.what == "contacts"
     assert "4711" in found.found
 
 
 def test_a_stage_that_was_passed_over_is_found(recalled: Recalled) -> None:
     """An ending that is right does not hide a way that was wrong."""
-    assert differences(recalled.people, all_moves() - {(640, "krueger", "negative")}) == [
+    assert differences(recalled.people, SCRIPT, all_moves() - {(640, "krueger", "negative")}) == [
         Difference(what="krueger comes to negative on 2026-10-03", wanted="yes", found="no")
     ]
 
@@ -254,7 +256,7 @@ def test_a_task_made_twice_is_found(recalled: Recalled) -> None:
     """By its marker, and by its number."""
     first = recalled.written[0]
     recalled.written.append(replace(first, id="4711"))
-    assert differences(recalled.people, all_moves()) == [
+    assert differences(recalled.people, SCRIPT, all_moves()) == [
         Difference(what="markers that several tasks have", wanted="", found="0"),
         Difference(what="ask_referral_soft on sommer of 2025-02-22, done", wanted="1", found="2"),
     ]
@@ -264,7 +266,7 @@ def test_a_task_of_another_day_is_found(recalled: Recalled) -> None:
     """Too late is wrong, too."""
     first = recalled.written[0]
     recalled.written[0] = replace(first, made_at=recalled.people.calendar.morning(53))
-    assert Counter(one.found for one in differences(recalled.people, all_moves())) == {
+    assert Counter(one.found for one in differences(recalled.people, SCRIPT, all_moves())) == {
         "0": 1,
         "1": 1,
     }
