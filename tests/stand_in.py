@@ -155,6 +155,10 @@ class StandIn(ABC):
         """A rep completes a task."""
 
     @abstractmethod
+    def deactivate(self, owner_id: str) -> None:
+        """An admin switches a user off, who has left the company."""
+
+    @abstractmethod
     def take_field_away(self, key: str) -> None:
         """An admin deletes one of our fields."""
 

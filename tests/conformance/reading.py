@@ -294,6 +294,14 @@ class TestReading(Promise):
             assert user == User(crm_id=owner, name=user.name, email=user.email, active=True)
             assert user.name
 
+    def test_who_left_is_nobodys_owner_any_more(self, account: Account) -> None:
+        """A deactivated user is told as such, or not at all; never as active."""
+        account.crm.deactivate(account.crm.other_owner_id)
+        active = {user.crm_id for user in account.session().users() if user.active}
+
+        assert account.crm.owner_id in active
+        assert account.crm.other_owner_id not in active
+
     def test_the_account_says_who_it_is(self, account: Account) -> None:
         """Its id, its zone by a name there is, its currency by its code, a link to a contact."""
         facts = account.session().account()

@@ -126,6 +126,22 @@ def test_a_task_whose_answer_was_lost_is_there_once(shop: Shop) -> None:
     assert shop.tasks(contact) == [("ask_origin", "open")]
 
 
+def test_tasks_of_somebody_who_left_go_to_the_fallback_owner(shop: Shop) -> None:
+    """Whoever was deactivated gets no new ones."""
+    crm = shop.crm
+    contact = crm.contact("Erika", "Beispiel", owner=crm.other_owner_id)
+    deal = crm.deal(contact)
+    shop.settle()
+    shop.command("configure", crm.name, "--fallback-owner", crm.owner_id)
+    crm.deactivate(crm.other_owner_id)
+    shop.wait(hours=1.1)
+    shop.settle()
+    crm.win(deal)
+    shop.settle()
+
+    assert [one.owner_id for one in crm.tasks()] == [crm.owner_id]
+
+
 def test_a_completed_task_is_left_alone(shop: Shop) -> None:
     """A rep has done it: it is neither reopened nor made again."""
     crm = shop.crm

@@ -16,7 +16,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from decimal import Decimal
 from typing import Any
@@ -110,6 +110,10 @@ class Crm(StandIn):
 
     def complete(self, task_id: str) -> None:
         self._by_rep(self._org.update_task, {"status": "Completed"}, self._org.tasks[task_id])
+
+    def deactivate(self, owner_id: str) -> None:
+        with self.lock:
+            self._org.profiles[owner_id] = replace(self._org.profiles[owner_id], active=False)
 
     def take_field_away(self, key: str) -> None:
         """Deleting deactivates: the name stays taken, and records keep their values."""

@@ -158,6 +158,11 @@ class Crm(StandIn):
             task = self._records.get("Task", task_id)
             self._records.update("Task", task, {"status": "Completed"}, self.owner_id)
 
+    def deactivate(self, owner_id: str) -> None:
+        with self.lock:
+            user = next(one for one in self._records.there("User") if one["id"] == owner_id)
+            user["isActive"] = False
+
     def take_field_away(self, key: str) -> None:
         with self.lock:
             if _name(key) in self._records.links["Contact"]:

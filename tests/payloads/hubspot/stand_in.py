@@ -92,6 +92,9 @@ class Crm(StandIn):
         done = {"hs_task_status": "COMPLETED"}
         self._crm.update(self._crm.get(TASKS, task_id), done, self._crm.person())
 
+    def deactivate(self, owner_id: str) -> None:
+        self._crm.dismiss(owner_id)
+
     def take_field_away(self, key: str) -> None:
         with self.lock:
             self._crm.properties.archive(CONTACTS.plural, key, self.clock())

@@ -151,6 +151,11 @@ class Crm(StandIn):
             self.company.save("activity", task, changes, REP)
             self.company.touch([task["person_id"]], REP)
 
+    def deactivate(self, owner_id: str) -> None:
+        with self.lock:
+            user = next(one for one in self.company.users if str(one["id"]) == owner_id)
+            user |= {"active_flag": False, "access": []}
+
     def take_field_away(self, key: str) -> None:
         with self.lock:
             self.company.remove_field(self._ours(key).code)
