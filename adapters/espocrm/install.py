@@ -39,7 +39,7 @@ LINK_TYPE = "link"
 REFERRED = "spiralReferredContacts"
 """The other end of the link: those whom a contact referred."""
 LINE_LENGTH = 255
-BY_HAND = "In EspoCRM, as an administrator: Administration > Entity Manager > Contact > "
+BY_HAND = "Administration > Entity Manager > Contact > "
 
 KINDS = {
     FieldType.ENUM: "Enum",

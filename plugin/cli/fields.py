@@ -43,21 +43,34 @@ _WORDS = {
 }
 
 
-def _show_plan(steps: Sequence[PlanStep]) -> None:
+def _show_plan(crm: Adapter, steps: Sequence[PlanStep]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("what", "plan", "why"):
         table.add_column(column, overflow="fold")
+    by_hand = [step for step in steps if step.action is PlanAction.BY_HAND]
     for step in steps:
-        table.add_row(step.what, _WORDS[step.action], step.why)
+        table.add_row(step.what, _WORDS[step.action], "see below" if step in by_hand else step.why)
     Console(soft_wrap=False).print(table)
+    if by_hand:
+        click.echo(
+            f"\nBy hand, as an administrator of {crm.declaration.title} (or run this again with "
+            "--admin USER):"
+        )
+    for step in by_hand:
+        click.echo(f"- {step.what}: {step.why}")
+
+
+admin_option = click.option(
+    "--admin", metavar="USER", help="An administrator of the CRM, where fields need one; the"
+    " password is read from standard input and not kept.",
+)  # fmt: skip
 
 
 @click.command()
 @crm_argument
 @account_option
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
-@click.option("--admin", metavar="USER", help="An administrator of the CRM, where fields need one;"
-              " the password is read from standard input and not kept.")  # fmt: skip
+@admin_option
 def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | None) -> None:
     """Make the CRM's fields match manifest.json; never touches what is not ours."""
     parts = open_for_command()
@@ -65,13 +78,15 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | No
         account = accounts.choose(connection, crm.declaration.name, account_id)
     session = session_of(parts, account, admin=_admin(parts, crm, admin))
     steps = session.plan_install()
-    _show_plan(steps)
+    _show_plan(crm, steps)
     if dry_run:
         click.echo("Dry run: nothing was changed.")
         return
     with holding_lane(parts, account) as lane:
         facts = dict(session.install(steps))
         fields = session.installed_fields()
+        if not fields:
+            raise PluginError("none of the fields is there: nothing can be written, see the plan")
         with lane.write() as connection:
             accounts.save(
                 connection, account.id, facts=facts, fields=sorted(fields),
@@ -138,7 +153,10 @@ def _subscribe(
 @account_option
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @click.option("--delete-data", is_flag=True, help="Remove fields that people filled, too.")
-def uninstall(crm: Adapter, account_id: str | None, dry_run: bool, delete_data: bool) -> None:
+@admin_option
+def uninstall(
+    crm: Adapter, account_id: str | None, dry_run: bool, delete_data: bool, admin: str | None
+) -> None:
     """Close our open tasks and remove our fields."""
     parts = open_for_command()
     with parts.database.read() as connection:
@@ -148,9 +166,9 @@ def uninstall(crm: Adapter, account_id: str | None, dry_run: bool, delete_data: 
                 task.c.account_id == account.id, task.c.state.in_(LIVE)
             )
         )
-    session = session_of(parts, account)
+    session = session_of(parts, account, admin=_admin(parts, crm, admin))
     steps = session.plan_uninstall(delete_data=delete_data)
-    _show_plan(steps)
+    _show_plan(crm, steps)
     click.echo(f"Open tasks to close: {open_tasks}")
     if dry_run:
         click.echo("Dry run: nothing was changed.")

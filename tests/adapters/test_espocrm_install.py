@@ -78,7 +78,7 @@ class TestPlanning:
         found = session(language="en").plan_install()
 
         assert {step.action for step in found} == {PlanAction.BY_HAND}
-        start = "In EspoCRM, as an administrator: Administration > Entity Manager > Contact > "
+        start = "Administration > Entity Manager > Contact > "
         assert step_of(found, "spiral_rating").why == (
             f"{start}Fields > Add Field > Enum: Name spiralRating, Label Referral spiral: rating, "
             "Options an empty one, angry (Angry), dissatisfied (Dissatisfied), satisfied "
@@ -132,7 +132,7 @@ class TestPlanning:
             (
                 "",
                 PlanAction.BY_HAND,
-                "In EspoCRM, as an administrator: Administration > Entity Manager > Contact > "
+                "Administration > Entity Manager > Contact > "
                 "Fields > cSpiralRating: add the options ",
             ),
         ],
@@ -333,8 +333,7 @@ class TestUninstalling:
         assert step_of(found, "spiral_stage") == PlanStep(
             action=PlanAction.BY_HAND,
             what="spiral_stage",
-            why="In EspoCRM, as an administrator: Administration > Entity Manager > Contact > "
-            "Fields > cSpiralStage: remove it.",
+            why="Administration > Entity Manager > Contact > Fields > cSpiralStage: remove it.",
         )
         assert "Relationships > cSpiralReferrerContact" in step_of(found, "spiral_referrer").why
 

@@ -62,8 +62,9 @@ class Shop:
 
     # -------------------------------------------------------------------------- commands
 
-    def command(self, *words: str, typed: str = "") -> str:
-        """``python -m plugin …``, in this process; what it printed."""
+    def command(self, *words: str, typed: str = "", code: int = 0) -> str:
+        """``python -m plugin …``, in this process; what it printed, or said where it is to end
+        with another code."""
         out, err = io.StringIO(), io.StringIO()
         opened: list[Parts] = []
 
@@ -71,7 +72,7 @@ class Shop:
             opened.append(open_parts(settings, migrate=migrate))
             return opened[-1]
 
-        code = 0
+        ended = 0
         with (
             patch.dict(os.environ, self.environ),
             patch.object(sys, "argv", ["plugin", *words]),
@@ -84,12 +85,12 @@ class Shop:
             try:
                 cli.main()
             except SystemExit as end:
-                code = int(end.code or 0)
+                ended = int(end.code or 0)
             finally:
                 for parts in opened:
                     parts.database.close()
-        assert code == 0, err.getvalue()
-        return out.getvalue()
+        assert ended == code, out.getvalue() + err.getvalue()
+        return err.getvalue() if code else out.getvalue()
 
     def connect(self, *options: str) -> None:
         """Connect, see to the webhooks, and install, as the CRM's page tells an admin to."""
