@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError
@@ -11,20 +12,47 @@ from adapters.client import Dialect
 from plugin.errors import CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import Failure
 
+ROOT = "_schema"
+"""Where marshmallow puts what is wrong with an object as a whole."""
+
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 def understood(schema: Schema, answer: Any, dialect: Dialect, operation: str) -> Any:
-    """What ``schema`` makes of an answer. Raises ``CrmUnavailable`` where it does not fit."""
+    """What ``schema`` makes of an answer.
+
+    Raises ``CrmRejected`` where single records in it are odd, which asking again does not mend,
+    and ``CrmUnavailable`` where it does not fit as a whole.
+    """
     try:
         return schema.load(answer)
     except ValidationError as error:
         keys = ", ".join(sorted(map(str, error.messages_dict)))
+        said = f"the answer of {dialect.title} to {operation}"
+        if _of_single_records(error.messages_dict, answer):
+            raise CrmRejected(
+                f"{said} holds a record of an unknown form: {keys}",
+                crm=dialect.crm,
+                operation=operation,
+            ) from error
         raise CrmUnavailable(
-            f"the answer of {dialect.title} to {operation} has an unknown form: {keys}",
-            crm=dialect.crm,
-            operation=operation,
+            f"{said} has an unknown form: {keys}", crm=dialect.crm, operation=operation
         ) from error
+
+
+def _of_single_records(faults: Mapping[str, Any], answer: Any) -> bool:
+    """Whether all else can be read: the only record asked for, or some of a list, is odd."""
+    if ROOT in faults or not isinstance(answer, dict):
+        return False
+    return all(_of_records(why, answer.get(key)) for key, why in faults.items())
+
+
+def _of_records(why: Any, part: Any) -> bool:
+    if not isinstance(why, dict) or ROOT in why:
+        return False
+    if isinstance(part, list):
+        return len(why) < len(part) or len(part) == 1
+    return isinstance(part, dict)
 
 
 def word(value: object) -> str:

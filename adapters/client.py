@@ -44,6 +44,8 @@ MAX_ANSWER = 20 * 2**20
 """Bytes of one answer, unpacked."""
 ATTEMPTS = 3
 """How often a call that may be repeated is tried."""
+GUESSED_WAIT = 10.0
+"""Seconds after a 429 that does not say how long; longer each time."""
 USER_AGENT = "referral-spiral"
 
 LOCKED = 423
@@ -356,8 +358,14 @@ def error_for(answer: Answer, *, dialect: Dialect) -> CrmError:
     fields = ", ".join(f"{name} {code}" for name, code in sorted(refusal.field_errors.items()))
     message = f"{dialect.title} answered {words} to {operation}" + (f": {fields}" if fields else "")
     if status == 429:
-        wait = _seconds(headers.get("Retry-After")) or refusal.retry_after or 10.0
-        return CrmRateLimited(message, retry_after=wait, crm=dialect.crm, operation=operation)
+        wait = _seconds(headers.get("Retry-After")) or refusal.retry_after
+        return CrmRateLimited(
+            message,
+            retry_after=wait or GUESSED_WAIT,
+            guessed=not wait,
+            crm=dialect.crm,
+            operation=operation,
+        )
     if status in (401, 403):
         return CrmUnauthorized(message, crm=dialect.crm, operation=operation, status=status)
     if status in (404, 410):

@@ -87,6 +87,9 @@ class BaseSession(Generic[ReaderT]):
     def allowance(self) -> Allowance | None:
         return None
 
+    def follow(self, allowance: Allowance | None) -> None:
+        pass
+
     # -- reading
 
     def account(self) -> AccountFacts:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
 
-from flask import Flask
+from flask import Flask, request
 
 from plugin import clock
 from plugin.errors import ConfigurationError
@@ -50,6 +51,17 @@ def _require_senders(parts: Parts) -> None:
     parts.settings.require_serving(own_addresses=own)
 
 
+class _Application(Flask):
+    """Flask would log the path of a request that failed, and addresses of accounts are secrets."""
+
+    def log_exception(
+        self,
+        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
+    ) -> None:
+        kind = exc_info[0]
+        self.logger.error("%s in %s", kind.__name__ if kind else "a fault", request.endpoint)
+
+
 def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
     parts = open_parts(settings)
@@ -64,7 +76,7 @@ def create_app(settings: Settings) -> Flask:
         now_ms=clock.now_ms,
         utc_now=clock.utc_now,
     )
-    app = Flask("plugin", static_folder=None)
+    app = _Application("plugin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.register_blueprint(webhooks(receiver))
     app.register_blueprint(health(parts.database))

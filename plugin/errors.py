@@ -71,19 +71,22 @@ class CrmUnavailable(CrmError):
 
 
 class CrmRateLimited(CrmError):
-    """429: the CRM wants fewer calls. ``retry_after`` is in seconds."""
+    """429: the CRM wants fewer calls. ``retry_after`` is in seconds; ``guessed``: the CRM did not
+    tell it."""
 
     def __init__(
         self,
         message: str,
         *,
         retry_after: float,
+        guessed: bool = False,
         crm: str = "",
         operation: str = "",
         status: int | None = 429,
     ) -> None:
         super().__init__(message, crm=crm, operation=operation, status=status)
         self.retry_after = retry_after
+        self.guessed = guessed
 
 
 class CrmUnauthorized(CrmError):

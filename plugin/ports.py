@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from plugin.errors import CrmError
 from plugin.manifest import FieldType
 from plugin.referral.model import FieldChange, Priority
 
@@ -269,9 +270,15 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedTasks:
+    """What became of each draft, by its key: made, refused, or not known because no answer came.
+    A draft that is in none of the three was not sent. ``stopped``: the error that kept the rest
+    from being sent, which the core raises once it has noted the others."""
+
     crm_ids: Mapping[str, str]
     """Task key → id in the CRM."""
     failures: tuple[Failure, ...] = ()
+    unknown: frozenset[str] = frozenset()
+    stopped: CrmError | None = None
 
 
 # -------------------------------------------------------------------------- installing
@@ -407,6 +414,9 @@ class Declaration:
     echo: Echo
     tells_changes: bool
     """Deliveries carry the changed values, so that a rating is dated by its event."""
+    dates_changes: bool = True
+    """The changes that are told carry their own times; else they are dated by their arrival, and
+    believed only where reading the contact confirms them."""
     tells_merges: bool
     tells_erasure: bool
     """Privacy deletions are told apart from plain ones."""
@@ -438,7 +448,8 @@ class Declaration:
 class Session(Protocol):
     """One account, connected. Every method may raise ``CrmError``; none sleeps longer than its
     time-out and rate limit demand. Reads and updates may be repeated; ``create_tasks`` is sent
-    once and raises ``CrmUnavailable(outcome_unknown=True)`` where no answer came."""
+    once; where no answer came it tells so in ``CreatedTasks``, or raises
+    ``CrmUnavailable(outcome_unknown=True)`` where nothing is known of any of them."""
 
     calls: int
     """How many HTTP requests were sent, for the benchmark and the logs."""
@@ -446,6 +457,9 @@ class Session(Protocol):
     @property
     def allowance(self) -> Allowance | None:
         """What is known of the day's budget; None where the CRM has none."""
+
+    def follow(self, allowance: Allowance | None) -> None:
+        """What was stored with the account: other processes may have spent since."""
 
     def account(self) -> AccountFacts: ...
 

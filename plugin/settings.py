@@ -142,6 +142,13 @@ class _Source:
             self.faults.append(f"{name} {fault}")
         return value
 
+    def login(self, name: str) -> str:
+        value = self.text(name)
+        user, _, password = value.partition(":")
+        if value and not (user and password):
+            self.faults.append(f"{name} must be user:password")
+        return value
+
     def log_level(self, name: str) -> str:
         level = self.text(name, "INFO").upper()
         if level not in LOG_LEVELS:
@@ -157,7 +164,7 @@ class _Source:
             app_id=self.text(declared.app_id_setting),
             base_url=self.url(declared.url_setting, declared.default_url),
             token=self.text(declared.token_setting),
-            admin=self.text(declared.admin_setting),
+            admin=self.login(declared.admin_setting),
         )
 
 

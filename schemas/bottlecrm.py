@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, missing, validate
 
 from schemas.fields import (
     NOT_A_RECORD_ID,
@@ -43,6 +43,30 @@ class Text(fields.Field[str]):
         if not isinstance(value, str):
             raise ValidationError(NOT_A_TEXT)
         return storable(value)
+
+
+class _NullIsMissing:
+    """Before a field: null counts as not sent, so that its default stands in."""
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        sent = missing if value is None else value
+        return super().deserialize(sent, *args, **kwargs)  # type: ignore[misc]
+
+
+class Listed(_NullIsMissing, fields.List[Any]):
+    """A list that may be missing or null: then it is empty."""
+
+
+class Flag(_NullIsMissing, fields.Boolean):
+    """Yes or no, with a default for null, too."""
+
+
+class Count(_NullIsMissing, fields.Integer):
+    """A number, with a default for null, too."""
+
+
+class Part(_NullIsMissing, fields.Nested):
+    """An object, with a default for null, too."""
 
 
 def _text(data_key: str | None = None) -> Text:
@@ -104,7 +128,7 @@ class Person(TypedDict):
 class PersonSchema(Sent):
     email = _text()
     name = _text()
-    is_active = fields.Boolean(load_default=True)
+    is_active = Flag(load_default=True)
 
 
 class Profile(TypedDict):
@@ -117,10 +141,10 @@ class ProfileSchema(Sent):
     """Somebody's membership of the organisation: what ``assigned_to`` holds."""
 
     id = RecordId(required=True)
-    person = fields.Nested(
+    person = Part(
         PersonSchema, load_default=lambda: PersonSchema().load({}), data_key="user_details"
     )
-    is_active = fields.Boolean(load_default=True)
+    is_active = Flag(load_default=True)
 
 
 class ActiveUsers(TypedDict):
@@ -168,7 +192,7 @@ class Definition(TypedDict):
     key: str
     label: str | None
     field_type: str
-    options: list[Option] | None
+    options: list[Option]
     is_active: bool
 
 
@@ -179,8 +203,8 @@ class DefinitionSchema(Sent):
     key = fields.String(required=True)
     label = _text()
     field_type = fields.String(required=True)
-    options = fields.List(fields.Nested(OptionSchema), load_default=list, allow_none=True)
-    is_active = fields.Boolean(load_default=True)
+    options = Listed(fields.Nested(OptionSchema), load_default=list)
+    is_active = Flag(load_default=True)
 
 
 # -------------------------------------------------------------------------- contacts
@@ -222,7 +246,7 @@ class ContactSchema(Sent):
     account = fields.Nested(
         NamedSchema, load_default=None, allow_none=True, data_key="account_detail"
     )
-    assigned_to = fields.List(fields.Nested(ProfileSchema), load_default=list)
+    assigned_to = Listed(fields.Nested(ProfileSchema), load_default=list)
     custom_fields = fields.Dict(load_default=dict, allow_none=True)
     created_at = _instant()
     updated_at = _instant()
@@ -236,6 +260,18 @@ class ContactPage(TypedDict):
 class ContactPageSchema(Sent):
     count = fields.Integer(required=True)
     results = fields.List(fields.Nested(ContactSchema), required=True)
+
+
+class IdPage(TypedDict):
+    count: int
+    results: list[Subject]
+
+
+class IdPageSchema(Sent):
+    """The same page, where only the ids matter."""
+
+    count = fields.Integer(required=True)
+    results = fields.List(fields.Nested(SubjectSchema), required=True)
 
 
 class ContactDeal(TypedDict):
@@ -302,12 +338,10 @@ class ContactAnswerSchema(Sent):
     custom fields of contacts that are switched on."""
 
     contact = fields.Nested(ContactSchema, required=True, data_key="contact_obj")
-    deals = fields.List(
-        fields.Nested(ContactDealSchema), load_default=list, data_key="opportunities"
-    )
-    deal_count = fields.Integer(load_default=0, data_key="opportunity_count")
-    tasks = fields.List(fields.Nested(TaskSchema), load_default=list)
-    definitions = fields.List(
+    deals = Listed(fields.Nested(ContactDealSchema), load_default=list, data_key="opportunities")
+    deal_count = Count(load_default=0, data_key="opportunity_count")
+    tasks = Listed(fields.Nested(TaskSchema), load_default=list)
+    definitions = Listed(
         fields.Nested(DefinitionSchema), load_default=list, data_key="custom_field_definitions"
     )
 
@@ -339,8 +373,8 @@ class DealSchema(Sent):
     closed_on = fields.Date(format="iso", load_default=None, allow_none=True)
     created_at = _instant()
     stage_changed_at = _instant()
-    contacts = fields.List(fields.Nested(SubjectSchema), load_default=list)
-    assigned_to = fields.List(fields.Nested(ProfileSchema), load_default=list)
+    contacts = Listed(fields.Nested(SubjectSchema), load_default=list)
+    assigned_to = Listed(fields.Nested(ProfileSchema), load_default=list)
 
 
 class DealAnswer(TypedDict):

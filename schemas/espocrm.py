@@ -158,7 +158,7 @@ class Webhook(TypedDict):
     event: str
     url: str
     active: bool
-    skip_own: bool
+    skip_own: bool | None
     secret: str
 
 
@@ -167,7 +167,8 @@ class WebhookSchema(Sent):
     event = fields.String(load_default="", allow_none=True)
     url = fields.String(load_default="", allow_none=True)
     active = fields.Boolean(load_default=False, data_key="isActive")
-    skip_own = fields.Boolean(load_default=False, data_key="skipOwn")
+    skip_own = fields.Boolean(load_default=True, allow_none=True, data_key="skipOwn")
+    """Versions before 9.2 do not know it: what they cannot do is no reason to make it anew."""
     secret = fields.String(load_default="", allow_none=True, data_key="secretKey")
 
 
@@ -196,9 +197,22 @@ class AccountSettingsSchema(Sent):
     site = optional_text("siteUrl")
 
 
+class Rights(TypedDict):
+    table: dict[str, Any] | None
+
+
+class RightsSchema(Sent):
+    """What the role allows. ``table``: record type → action → level (``no``, ``own``, ``team``,
+    ``all``, ``yes``), or one yes or no for the whole type; types that may not be used are left
+    out."""
+
+    table = Map(keys=fields.String(), load_default=None, allow_none=True)
+
+
 class Me(TypedDict):
     user: Record
     settings: AccountSettings
+    rights: Rights | None
 
 
 class MeSchema(Sent):
@@ -206,3 +220,4 @@ class MeSchema(Sent):
 
     user = fields.Nested(RecordSchema, required=True)
     settings = fields.Nested(AccountSettingsSchema, required=True)
+    rights = fields.Nested(RightsSchema, load_default=None, allow_none=True, data_key="acl")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from marshmallow import fields
+from marshmallow import fields, missing
 
 from schemas.fields import RecordNumber, Sent, optional_text
 
@@ -23,6 +23,26 @@ def _id() -> RecordNumber:
 
 def _count() -> fields.Integer:
     return fields.Integer(load_default=None, allow_none=True)
+
+
+class Flag(fields.Boolean):
+    """Yes or no. Null is as good as missing: then it is ``default``."""
+
+    def __init__(self, *, default: bool = False) -> None:
+        super().__init__(load_default=default)
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().deserialize(missing if value is None else value, *args, **kwargs)
+
+
+class Several(fields.List[Any]):
+    """A list that has to be there. Null is an empty one."""
+
+    def __init__(self, of: fields.Field[Any]) -> None:
+        super().__init__(of, required=True)
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().deserialize([] if value is None else value, *args, **kwargs)
 
 
 # ------------------------------------------------------------------------- webhooks
@@ -100,7 +120,7 @@ class ChannelSchema(Sent):
     """An e-mail address or a phone number."""
 
     value = optional_text()
-    primary = fields.Boolean(load_default=False)
+    primary = Flag()
 
 
 class Address(TypedDict):
@@ -132,9 +152,6 @@ class Person(TypedDict):
 
 
 class PersonSchema(Sent):
-    """As the API answers it, and as ``data`` of a webhook, which has no counts and wraps each
-    custom value into an object."""
-
     id = RecordNumber(required=True)
     name = optional_text()
     first_name = optional_text()
@@ -145,7 +162,7 @@ class PersonSchema(Sent):
     update_time = optional_text()
     emails = fields.List(fields.Nested(ChannelSchema), load_default=None, allow_none=True)
     phones = fields.List(fields.Nested(ChannelSchema), load_default=None, allow_none=True)
-    is_deleted = fields.Boolean(load_default=False)
+    is_deleted = Flag()
     postal_address = fields.Nested(AddressSchema, load_default=None, allow_none=True)
     custom_fields = fields.Dict(load_default=None, allow_none=True)
     open_deals_count = _count()
@@ -164,6 +181,7 @@ class Deal(TypedDict):
     value: float | None
     currency: str | None
     add_time: str | None
+    update_time: str | None
     close_time: str | None
     won_time: str | None
     is_deleted: bool
@@ -181,11 +199,24 @@ class DealSchema(Sent):
     value = fields.Float(load_default=None, allow_none=True)
     currency = optional_text()
     add_time = optional_text()
+    update_time = optional_text()
     close_time = optional_text()
     won_time = optional_text()
-    is_deleted = fields.Boolean(load_default=False)
-    is_archived = fields.Boolean(load_default=False)
+    is_deleted = Flag()
+    is_archived = Flag()
     participants_count = _count()
+
+
+class Marked(TypedDict):
+    id: str
+    is_deleted: bool
+
+
+class MarkedSchema(Sent):
+    """A record of any kind, where it only matters whether it is there."""
+
+    id = RecordNumber(required=True)
+    is_deleted = Flag()
 
 
 class Organization(TypedDict):
@@ -199,7 +230,7 @@ class OrganizationSchema(Sent):
     id = RecordNumber(required=True)
     name = optional_text()
     address = fields.Nested(AddressSchema, load_default=None, allow_none=True)
-    is_deleted = fields.Boolean(load_default=False)
+    is_deleted = Flag()
 
 
 class Activity(TypedDict):
@@ -217,27 +248,21 @@ class ActivitySchema(Sent):
     id = RecordNumber(required=True)
     subject = optional_text()
     note = optional_text()
-    done = fields.Boolean(load_default=False)
+    done = Flag()
     marked_as_done_time = optional_text()
     add_time = optional_text()
     update_time = optional_text()
-    is_deleted = fields.Boolean(load_default=False)
-
-
-class OnePersonSchema(Sent):
-    data = fields.Nested(PersonSchema, required=True)
-
-
-class OneDealSchema(Sent):
-    data = fields.Nested(DealSchema, required=True)
-
-
-class OneOrganizationSchema(Sent):
-    data = fields.Nested(OrganizationSchema, required=True)
+    is_deleted = Flag()
 
 
 class OneActivitySchema(Sent):
     data = fields.Nested(ActivitySchema, required=True)
+
+
+class OneRecordSchema(Sent):
+    """A record of any kind, not yet read: one that is odd has not to spoil its neighbours."""
+
+    data = fields.Dict(required=True)
 
 
 # ----------------------------------------------------------------------------- pages
@@ -257,20 +282,10 @@ class _PageSchema(Sent):
     additional_data = fields.Nested(MoreSchema, load_default=None, allow_none=True)
 
 
-class PersonPageSchema(_PageSchema):
-    data = fields.List(fields.Nested(PersonSchema), required=True)
+class RecordPageSchema(_PageSchema):
+    """Records of any kind, not yet read."""
 
-
-class DealPageSchema(_PageSchema):
-    data = fields.List(fields.Nested(DealSchema), required=True)
-
-
-class OrganizationPageSchema(_PageSchema):
-    data = fields.List(fields.Nested(OrganizationSchema), required=True)
-
-
-class ActivityPageSchema(_PageSchema):
-    data = fields.List(fields.Nested(ActivitySchema), required=True)
+    data = Several(fields.Raw(allow_none=True))
 
 
 # ---------------------------------------------------------------------------- fields
@@ -301,7 +316,7 @@ class FieldSpecSchema(Sent):
     field_name = fields.String(load_default="")
     field_type = fields.String(required=True)
     options = fields.List(fields.Nested(OptionSchema), load_default=None, allow_none=True)
-    is_custom_field = fields.Boolean(load_default=False)
+    is_custom_field = Flag()
 
 
 class FieldPage(TypedDict):
@@ -310,7 +325,7 @@ class FieldPage(TypedDict):
 
 
 class FieldPageSchema(_PageSchema):
-    data = fields.List(fields.Nested(FieldSpecSchema), required=True)
+    data = Several(fields.Nested(FieldSpecSchema))
 
 
 class ActivityType(TypedDict):
@@ -322,15 +337,15 @@ class ActivityType(TypedDict):
 class ActivityTypeSchema(Sent):
     key_string = fields.String(required=True)
     icon_key = optional_text()
-    active_flag = fields.Boolean(load_default=True)
+    active_flag = Flag(default=True)
 
 
 class ActivityTypeList(TypedDict):
-    data: list[ActivityType] | None
+    data: list[ActivityType]
 
 
 class ActivityTypeListSchema(Sent):
-    data = fields.List(fields.Nested(ActivityTypeSchema), required=True, allow_none=True)
+    data = Several(fields.Nested(ActivityTypeSchema))
 
 
 # ----------------------------------------------------------------- users and webhooks
@@ -348,16 +363,16 @@ class PipedriveUserSchema(Sent):
     id = RecordNumber(required=True)
     name = optional_text()
     email = optional_text()
-    active_flag = fields.Boolean(load_default=True)
-    is_deleted = fields.Boolean(load_default=False)
+    active_flag = Flag(default=True)
+    is_deleted = Flag()
 
 
 class UserList(TypedDict):
-    data: list[PipedriveUser] | None
+    data: list[PipedriveUser]
 
 
 class UserListSchema(Sent):
-    data = fields.List(fields.Nested(PipedriveUserSchema), required=True, allow_none=True)
+    data = Several(fields.Nested(PipedriveUserSchema))
 
 
 class Me(TypedDict):
@@ -406,16 +421,16 @@ class WebhookSchema(Sent):
     event_object = fields.String(required=True)
     subscription_url = fields.String(required=True)
     version = optional_text()
-    is_active = fields.Boolean(load_default=True)
+    is_active = Flag(default=True)
     last_http_status = _count()
 
 
 class WebhookList(TypedDict):
-    data: list[Webhook] | None
+    data: list[Webhook]
 
 
 class WebhookListSchema(Sent):
-    data = fields.List(fields.Nested(WebhookSchema), required=True, allow_none=True)
+    data = Several(fields.Nested(WebhookSchema))
 
 
 class OneWebhookSchema(Sent):

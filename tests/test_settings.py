@@ -267,6 +267,12 @@ def test_an_unknown_log_level_is_told_the_known_ones() -> None:
     ]
 
 
+@pytest.mark.parametrize("login", ["admin", "admin:", ":hidden"])
+def test_half_an_administrators_login_is_refused(login: str) -> None:
+    """Both stand in one setting; neither is shown."""
+    assert faults({**ENOUGH, "ACME_ADMIN": login}) == ["ACME_ADMIN must be user:password"]
+
+
 def test_all_faults_are_told_at_once() -> None:
     """Nobody has to start five times to find five faults."""
     environ = {"PUBLIC_URL": "x", "LOG_LEVEL": "x", "ACME_SECRET": "x", "ZETA_URL": "x"}

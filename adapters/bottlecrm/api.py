@@ -16,7 +16,7 @@ from marshmallow import Schema
 from adapters.answers import failure, understood
 from adapters.bottlecrm.dialect import DIALECT
 from adapters.client import Client, RateBudget
-from plugin.errors import CrmError, CrmRejected, CrmUnavailable, RecordGone
+from plugin.errors import CrmRejected, RecordGone
 from plugin.ports import Failure
 from schemas.bottlecrm import (
     Activity,
@@ -32,6 +32,8 @@ from schemas.bottlecrm import (
     DealPageSchema,
     Feed,
     FeedSchema,
+    IdPage,
+    IdPageSchema,
     Task,
     TaskAnswer,
     TaskAnswerSchema,
@@ -50,6 +52,7 @@ FEED_SIZE = 50
 
 _CONTACT = ContactAnswerSchema()
 _CONTACTS = ContactPageSchema()
+_IDS = IdPageSchema()
 _DEAL = DealAnswerSchema()
 _DEALS = DealPageSchema()
 _TASK = TaskAnswerSchema()
@@ -138,6 +141,16 @@ class Api:
             offset = following(offset, page["count"])
             last = last_id(page["results"])
 
+    def contact_ids(self) -> frozenset[str]:
+        """The ids of all contacts; nothing else of them is looked at."""
+        ids: set[str] = set()
+        offset: int | None = 0
+        while offset is not None:
+            page: IdPage = self.send("GET", CONTACTS, params=_place(offset), schema=_IDS)
+            ids |= {one["id"] for one in page["results"]}
+            offset = following(offset, page["count"])
+        return frozenset(ids)
+
     def all_deals(self) -> Iterator[Deal]:
         """Every deal, some of them twice."""
         offset: int | None = 0
@@ -173,13 +186,6 @@ def is_id(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
-
-
-def unclear(message: str, cause: CrmError | None = None) -> CrmUnavailable:
-    """It is not certain what was carried out."""
-    error = CrmUnavailable(message, crm=DIALECT.crm, operation="create tasks", outcome_unknown=True)
-    error.__cause__ = cause
-    return error
 
 
 def _place(offset: int) -> dict[str, str]:

@@ -111,11 +111,11 @@ class Installer:
             return
         body: dict[str, Any] = {"is_active": True}
         if lacking := self._lacking(field, present):
-            body["options"] = [*(present["options"] or ()), *lacking]
+            body["options"] = [*present["options"], *lacking]
         self._api.send("PUT", f"{FIELDS}{present['id']}/", body=body)
 
     def _lacking(self, field: Field, present: Definition) -> list[dict[str, str]]:
-        known = {option["value"] for option in present["options"] or ()}
+        known = {option["value"] for option in present["options"]}
         return [one for one in options(field, self._link.language) if one["value"] not in known]
 
     def _definitions(self) -> dict[str, Definition]:

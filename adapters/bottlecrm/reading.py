@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.bottlecrm.api import FEED_SIZE, LIST_SIZE, Api, after, following, last_id
 from adapters.bottlecrm.values import from_custom_field, is_ours, plain
+from adapters.recent import Recent
 from adapters.values import EPOCH, amount, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
@@ -40,6 +41,11 @@ from schemas.bottlecrm import (
 TIME_ZONE = "time_zone"
 """Key in ``AccountLink.facts``: BottleCRM's days (due, closed) are days in this zone."""
 
+MANY = 10
+"""From this number of contacts on the list of all is worth its calls."""
+LISTED_SECONDS = 600.0
+"""How long it is good for: the check of all contacts asks batch by batch."""
+
 _ORGANISATION = OrganisationSchema()
 _USERS = UserPageSchema()
 
@@ -51,6 +57,7 @@ class Reader:
         self._api = api
         self._link = link
         self._zone = ZoneInfo(link.facts.get(TIME_ZONE) or "UTC")
+        self._listed = Recent(api.contact_ids, LISTED_SECONDS)
         self._fields = {
             field.key: field
             for field in manifest().fields
@@ -109,7 +116,10 @@ class Reader:
         )
 
     def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
-        return frozenset(one for one in contact_ids if self._api.contact(one))
+        """Many are looked for in the list of all contacts; only those that are not in it are asked
+        for singly, as a few are."""
+        listed = self._listed.get() if len(contact_ids) >= MANY else frozenset()
+        return frozenset(one for one in contact_ids if one in listed or self._api.contact(one))
 
     def list_contacts(self, cursor: str | None) -> Page[ContactCard]:
         """The cursor is ``<offset>:<id>``: where to go on, and the last contact told."""

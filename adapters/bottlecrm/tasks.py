@@ -9,14 +9,15 @@ tasks nor its search does. A task has a day but no time, and does not tell when 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.bottlecrm.api import TASKS, Api, is_id, unclear
+from adapters.bottlecrm.api import TASKS, Api, is_id
 from adapters.markers import last_marker
 from adapters.values import EPOCH
-from plugin.errors import CrmError, CrmRejected, RecordGone
+from plugin.errors import CrmError, CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import CreatedTasks, CrmTask, Failure, TaskDraft, TaskUpdate
 from schemas.bottlecrm import Task, TaskPage, TaskPageSchema
 
@@ -35,31 +36,31 @@ class Tasks:
         self._zone = zone
 
     def create(self, drafts: Sequence[TaskDraft]) -> CreatedTasks:
-        """Each is sent once. Raises ``CrmUnavailable(outcome_unknown=True)`` where it is not
-        certain which of them exist."""
-        failures: list[Failure] = []
-        sent: list[TaskDraft] = []
-        for draft in drafts:
+        """Each is sent once; those that were made but cannot be looked up count as unknown. Raises
+        where the error says all there is to say: nothing was sent, or the only one was, and no
+        answer came."""
+        sent, created = self._send_each(drafts)
+        for theirs in _by_contact(sent):
             try:
-                self._send(draft)
-            except CrmRejected as error:
-                failures.append(Failure(item=draft.key, reason=str(error)))
+                ids = self._ids(theirs)
             except CrmError as error:
-                if not sent:
-                    raise
-                raise unclear("BottleCRM did not take all of the new tasks", error) from error
-            else:
-                sent.append(draft)
-        try:
-            ids = self._ids(sent)
-        except CrmError as error:
-            raise unclear("BottleCRM did not show the new tasks", error) from error
-        failures += [
-            Failure(item=draft.key, reason="the contact is not there any more", gone=True)
-            for draft in sent
-            if draft.key not in ids
-        ]
-        return CreatedTasks(crm_ids=ids, failures=tuple(failures))
+                created = replace(
+                    created,
+                    unknown=created.unknown | {draft.key for draft in theirs},
+                    stopped=created.stopped or error,
+                )
+                continue
+            gone = (
+                Failure(item=draft.key, reason="the contact is not there any more", gone=True)
+                for draft in theirs
+                if draft.key not in ids
+            )
+            created = replace(
+                created,
+                crm_ids={**created.crm_ids, **ids},
+                failures=(*created.failures, *gone),
+            )
+        return created
 
     def update(self, updates: Sequence[TaskUpdate]) -> tuple[Failure, ...]:
         """Change tasks; those that are gone come back as ``Failure(gone=True)``."""
@@ -97,6 +98,30 @@ class Tasks:
 
     # -- creating
 
+    def _send_each(self, drafts: Sequence[TaskDraft]) -> tuple[list[TaskDraft], CreatedTasks]:
+        """Those that were made, and what became of the others; the first error that is none of a
+        single task ends it."""
+        sent: list[TaskDraft] = []
+        failures: list[Failure] = []
+        for draft in drafts:
+            try:
+                self._send(draft)
+            except CrmRejected as error:
+                failures.append(Failure(item=draft.key, reason=str(error)))
+            except CrmError as error:
+                lost = isinstance(error, CrmUnavailable) and error.outcome_unknown
+                if len(drafts) == 1 or not (lost or sent or failures):
+                    raise
+                return sent, CreatedTasks(
+                    crm_ids={},
+                    failures=tuple(failures),
+                    unknown=frozenset({draft.key} if lost else ()),
+                    stopped=error,
+                )
+            else:
+                sent.append(draft)
+        return sent, CreatedTasks(crm_ids={}, failures=tuple(failures))
+
     def _send(self, draft: TaskDraft) -> None:
         body = self._body(draft)
         try:
@@ -123,17 +148,15 @@ class Tasks:
         return body
 
     def _ids(self, drafts: Sequence[TaskDraft]) -> dict[str, str]:
-        """Task key → id, by the marker; absent where the contact has vanished meanwhile, and
-        then the task made for nobody is removed."""
+        """Task key → id of tasks made on one contact, by the marker; absent where the contact has
+        vanished meanwhile, and then the task made for nobody is removed."""
         ids: dict[str, str] = {}
-        for contact_id in dict.fromkeys(draft.contact_ids[0] for draft in drafts):
-            theirs = [draft for draft in drafts if draft.contact_ids[0] == contact_id]
-            by_marker = _by_marker(self._on(contact_id) or ())
-            for draft in theirs:
-                if task_id := by_marker.get(draft.marker):
-                    ids[draft.key] = task_id
-                else:
-                    self._remove_stray(draft)
+        by_marker = _by_marker(self._on(drafts[0].contact_ids[0]) or ())
+        for draft in drafts:
+            if task_id := by_marker.get(draft.marker):
+                ids[draft.key] = task_id
+            else:
+                self._remove_stray(draft)
         return ids
 
     def _remove_stray(self, draft: TaskDraft) -> None:
@@ -172,6 +195,14 @@ class Tasks:
 
 def _title(subject: str) -> str:
     return subject if len(subject) <= MAX_TITLE else subject[: MAX_TITLE - 1] + "…"
+
+
+def _by_contact(drafts: Iterable[TaskDraft]) -> list[list[TaskDraft]]:
+    """Those on one contact together."""
+    found: dict[str, list[TaskDraft]] = {}
+    for draft in drafts:
+        found.setdefault(draft.contact_ids[0], []).append(draft)
+    return list(found.values())
 
 
 def _by_marker(tasks: Iterable[Task]) -> dict[str, str]:

@@ -46,6 +46,7 @@ class EspoCrmAdapter:
             replay_window=False,
             echo=Echo.UNSENT,
             tells_changes=True,
+            dates_changes=False,
             tells_merges=False,
             tells_erasure=False,
             referrer=ReferrerForm.LINK,

@@ -9,21 +9,23 @@ An error's body is mostly empty; what is wrong stands in the header ``X-Status-R
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from adapters.answers import failure, word
+from adapters.answers import failure, understood, word
 from adapters.client import Answer, Client, Dialect, RateBudget, Refusal
 from adapters.espocrm.values import instant, moment, text
+from adapters.recent import Recent
 from plugin.errors import (
     ConfigurationError,
     CrmError,
     CrmRateLimited,
     CrmRejected,
+    CrmUnauthorized,
     CrmUnavailable,
     RecordGone,
 )
@@ -31,6 +33,8 @@ from plugin.ports import Failure
 from schemas.espocrm import (
     ErrorBody,
     ErrorSchema,
+    Me,
+    MeSchema,
     Record,
     RecordList,
     RecordListSchema,
@@ -44,20 +48,30 @@ TASK = "Task"
 ROOT = "/api/v1"
 PAGE = 200
 """``recordListMaxSizeLimit``: more answers 403."""
+STEP = PAGE - 20
+"""How far to go where all records of a page share one instant: so many may go meanwhile, and move
+the others up, without one being missed."""
+LISTED_TEXT = 10_000
+"""Characters of a text in a list (``maxSelectTextAttributeLengthForList``); the rest is cut."""
 BATCH_SIZE = 80
 """Ids in one address: with UUIDs it stays below the 8 kB that web servers take."""
 CALLS_A_SECOND = 20
 """EspoCRM has no limit; this is what we leave a small server to breathe."""
 LOCKED_OUT_SECONDS = 60.0
 CONFLICT = 409
+RIGHTS_SECONDS = 60.0
 
 REFUSALS = {
     "Assignment failure": "the role of the API user needs the Assignment Permission 'all'",
     "Can't relate with non-existing record": "what it should lead to is not there",
+    "No foreign record access": "the API user may not use what it should lead to",
+    "No access for link operation": "the API user may not use what it should lead to",
 }
 """How the reason of a 403 about one record begins → what it means."""
 
+_ONE_RECORD = re.compile(rf"(PUT|DELETE) {ROOT}/({CONTACT}|{TASK})/[^/]+")
 _ERROR = ErrorSchema()
+_ME = MeSchema()
 _RECORD = RecordSchema()
 _LIST = RecordListSchema()
 
@@ -82,8 +96,14 @@ def refusal(payload: object) -> Refusal:
     return Refusal(code=word(told["label"]), field_errors={name: kind or "refused"} if name else {})
 
 
+class Forbidden(CrmRejected):
+    """A 403 to a change of one record. In the same words EspoCRM says that the role allows no
+    change of this record, and that it allows none of the whole type."""
+
+
 def error(answer: Answer) -> CrmError | None:
-    """Those 403 that do not mean missing rights; the header tells."""
+    """Those 403 that do not mean missing rights; the header tells. A write to one record may
+    be refused for that record alone: ``Forbidden``."""
     if answer.status != 403:
         return None
     reason = answer.headers.get("X-Status-Reason") or ""
@@ -107,11 +127,19 @@ def error(answer: Answer) -> CrmError | None:
         if reason.startswith(start):
             why = f"{said}: {meaning}"
             return CrmRejected(why, crm="espocrm", operation=answer.operation, status=403)
+    if _ONE_RECORD.fullmatch(answer.operation):
+        why = f"{said}: the API user may not do that to this record"
+        return Forbidden(why, crm="espocrm", operation=answer.operation, status=403)
     return None
 
 
 def _api_key(token: str) -> Mapping[str, str]:
-    return {"X-Api-Key": token}
+    """With the key goes that what we write is no duplicate: an administrator may have EspoCRM look
+    for these at every change (``updateDuplicateCheck``), and answer 409.
+
+    https://docs.espocrm.com/development/api/crud/
+    """
+    return {"X-Api-Key": token, "X-Skip-Duplicate-Check": "true"}
 
 
 def _basic(token: str) -> Mapping[str, str]:
@@ -134,14 +162,18 @@ class Api:
     """One account's API. Every method may raise ``CrmError``.
 
     ``admin`` is ``user:password`` of an administrator, for the calls with ``as_admin``; an API
-    user cannot be one.
+    user cannot be one. Raises ``ConfigurationError`` where it is not: EspoCRM would count a failed
+    login.
     """
 
     def __init__(self, base_url: str, token: str, budget: RateBudget, *, admin: str = "") -> None:
         self._budget = budget
         self._client = Client(base_url=site(base_url), token=token, dialect=DIALECT)
+        self._rights = Recent(self._read_rights, RIGHTS_SECONDS)
         self._admin: Client | None = None
         if admin:
+            if not all(admin.partition(":")):
+                raise ConfigurationError("ESPOCRM_ADMIN is not in the form user:password")
             login = base64.b64encode(admin.encode("utf-8")).decode("ascii")
             self._admin = Client(base_url=site(base_url), token=login, dialect=ADMIN_DIALECT)
 
@@ -177,7 +209,12 @@ class Api:
         answer = client.send(
             method, ROOT + path, budget=self._budget, body=body, params=params, repeat=repeat
         )
-        return None if schema is None else understood(schema, answer, f"{method} {path}")
+        return None if schema is None else understood(schema, answer, DIALECT, f"{method} {path}")
+
+    def me(self) -> Me:
+        """The API user, what it may do, and the account's settings."""
+        told: Me = self.send("GET", "/App/user", schema=_ME)
+        return told
 
     # -- records
 
@@ -230,7 +267,7 @@ class Api:
 
         The cursor is ``<instant>|<offset>``. The next page begins with the last instant of this
         one anew, so nothing is missed when records come and go meanwhile; only where all of a
-        page share one instant does the offset grow. Some records come twice.
+        page share one instant does the offset grow, by less than a page. Some records come twice.
         """
         start, _, place = cursor.partition("|") if cursor else (start, "", "0")
         records = self.page(
@@ -243,7 +280,7 @@ class Api:
         if len(records) < PAGE:
             return records, None
         last = text(records[-1], attribute)
-        following = f"{last}|0" if last > start else f"{start}|{int(place) + PAGE}"
+        following = f"{last}|0" if last > start else f"{start}|{int(place) + STEP}"
         return records, following
 
     def create(self, kind: str, attributes: Mapping[str, object]) -> Record:
@@ -253,18 +290,59 @@ class Api:
         )
         return created
 
+    def whole(self, kind: str, record_id: str) -> Record | None:
+        """A record with all of its texts, which lists cut; None where it is gone."""
+        try:
+            found: Record = self.send("GET", f"/{kind}/{record_id}", schema=_RECORD)
+        except RecordGone:
+            return None
+        return found
+
     def update(self, kind: str, record_id: str, attributes: Mapping[str, object]) -> Failure | None:
-        """Write some attributes of one record; what stood against it."""
+        """Write some attributes of one record; what stood against it. Raises ``CrmUnauthorized``
+        where the role allows to edit none of its kind."""
         try:
             self.send("PUT", f"/{kind}/{record_id}", body=dict(attributes))
         except (CrmRejected, RecordGone) as error:
+            self._check_role(kind, "edit", error)
             return failure(record_id, error)
         return None
 
     def delete(self, kind: str, record_id: str) -> None:
-        """One that is gone already is no fault."""
-        with suppress(RecordGone):
+        """One that is gone already is no fault. Raises ``CrmUnauthorized`` where the role allows
+        to delete none of its kind, ``CrmRejected`` where it does not allow it for this one."""
+        try:
             self.send("DELETE", f"/{kind}/{record_id}")
+        except RecordGone:
+            return
+        except CrmRejected as error:
+            self._check_role(kind, "delete", error)
+            raise
+
+    # -- rights
+
+    def _check_role(self, kind: str, action: str, error: CrmError) -> None:
+        if isinstance(error, Forbidden) and not _allowed(self._rights.get(), kind, action):
+            raise CrmUnauthorized(
+                f"the role of EspoCRM's API user does not allow to {action} any {kind}",
+                crm=error.crm,
+                operation=error.operation,
+                status=error.status,
+            ) from error
+
+    def _read_rights(self) -> Mapping[str, Any] | None:
+        told = self.me()["rights"]
+        return told["table"] if told else None
+
+
+def _allowed(rights: Mapping[str, Any] | None, kind: str, action: str) -> bool:
+    """Whether it is allowed for some records at least; what is not known counts as allowed."""
+    if rights is None:
+        return True
+    level = rights.get(kind, False)
+    if isinstance(level, dict):
+        level = level.get(action, False)
+    return level not in (False, "no")
 
 
 def condition(kind: str, attribute: str, value: object) -> Condition:
@@ -276,19 +354,6 @@ def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     unique = list(dict.fromkeys(ids))
     for start in range(0, len(unique), BATCH_SIZE):
         yield unique[start : start + BATCH_SIZE]
-
-
-def understood(schema: Schema, answer: Any, operation: str) -> Any:
-    """An answer in the form it is documented to have. Raises ``CrmUnavailable`` for another."""
-    try:
-        return schema.load(answer)
-    except ValidationError as odd:
-        keys = ", ".join(sorted(map(str, odd.messages_dict)))
-        raise CrmUnavailable(
-            f"the answer of EspoCRM to {operation} is not as documented: {keys}",
-            crm="espocrm",
-            operation=operation,
-        ) from odd
 
 
 def _where(conditions: Sequence[Condition]) -> dict[str, str]:

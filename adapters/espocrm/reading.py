@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from adapters.espocrm.values import (
     noon,
     text,
 )
+from adapters.recent import Recent
 from adapters.values import EPOCH, REFERRER, amount, plain_number, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
@@ -35,13 +35,7 @@ from plugin.ports import (
     Page,
     User,
 )
-from schemas.espocrm import (
-    Me,
-    MeSchema,
-    Record,
-    StageDefs,
-    StageDefsSchema,
-)
+from schemas.espocrm import Record, StageDefs, StageDefsSchema
 
 CARD_ATTRIBUTES = (
     "firstName",
@@ -73,17 +67,20 @@ PEOPLE = frozenset({"regular", "admin", "super-admin"})
 """Types of users that are not programs and not visitors of a portal."""
 SEEN = "modifiedAt"
 
-_ME = MeSchema()
+STAGES_SECONDS = 3600.0
+
 _STAGE = StageDefsSchema()
 
 
 class Reader:
-    """Reads one account. What the stages mean is read once, and only where there are deals."""
+    """Reads one account. What the stages mean is read once an hour, and only where there are
+    deals."""
 
     def __init__(self, api: Api, link: AccountLink) -> None:
         self._api = api
         self._link = link
         self._names = names(link.facts)
+        self._stages = Stages(api)
         known = link.fields or frozenset()
         self._fields = tuple(
             field for field in manifest().fields if field.key in known and field.key != REFERRER
@@ -108,6 +105,8 @@ class Reader:
         return [*CARD_ATTRIBUTES, *ours, *filter(None, more)]
 
     def _snapshot(self, record: Record, deals: Sequence[DealSnapshot]) -> ContactSnapshot:
+        """A field that the answer leaves out was taken away, or from the role: it is not told as
+        an empty one."""
         score = text(record, self._link.rating_property or "")
         referrer = text(record, self._referrer)
         return ContactSnapshot(
@@ -115,6 +114,7 @@ class Reader:
             values={
                 field.key: from_attribute(field, record, self._names[field.key])
                 for field in self._fields
+                if self._names[field.key] in record
             },
             deals=tuple(deals),
             score=plain_number(score) if score else "",
@@ -155,7 +155,7 @@ class Reader:
         return found
 
     def _deal(self, record: Record) -> DealSnapshot:
-        outcome = self._stages.get(text(record, "stage"))
+        outcome = self._stages.probability(text(record, "stage"))
         return DealSnapshot(
             crm_id=record["id"],
             name=text(record, "name"),
@@ -172,19 +172,6 @@ class Reader:
             contact_ids=contacts_of(record),
             primary_contact_id=text(record, "contactId") or None,
         )
-
-    @cached_property
-    def _stages(self) -> Mapping[str, float]:
-        """Stage → probability, as EspoCRM's own filters *Won* and *Lost* read it: 100 is won, 0 is
-        lost, and a stage without one is neither. A deal's own probability decides nothing."""
-        key = f"entityDefs.{OPPORTUNITY}.fields.stage"
-        told: StageDefs = self._api.send("GET", "/Metadata", params={"key": key}, schema=_STAGE)
-        probabilities = told["probabilities"] or {}
-        return {
-            stage: float(probabilities[stage])
-            for stage in told["options"] or ()
-            if isinstance(stage, str) and _is_number(probabilities.get(stage))
-        }
 
     # -- users and account
 
@@ -204,8 +191,7 @@ class Reader:
 
     def account(self) -> AccountFacts:
         # Not "/Settings": EspoCRM shows some of these to anybody, even with a wrong key.
-        me: Me = self._api.send("GET", "/App/user", schema=_ME)
-        told = me["settings"]
+        told = self._api.me()["settings"]
         crm_id = account_id(self._link.base_url)
         shown = (told["site"] or site(self._link.base_url)).rstrip("/")
         return AccountFacts(
@@ -215,6 +201,36 @@ class Reader:
             currency=told["currency"] or None,
             record_url=f"{shown}/#{CONTACT}/view/{{id}}",
         )
+
+
+class Stages:
+    """What the stages of deals mean, as EspoCRM's own filters *Won* and *Lost* read it: of
+    probability 100 is won, of 0 lost, and a stage without one is neither. A deal's own probability
+    decides nothing."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._known = Recent(self._read, STAGES_SECONDS)
+        self._nowhere: set[str] = set()
+
+    def probability(self, stage: str) -> float | None:
+        """A stage nobody knew of may be new: what they mean is then read again, once."""
+        known = self._known.get()
+        if stage not in known and stage not in self._nowhere:
+            self._nowhere.add(stage)
+            known = self._known.renewed()
+        return known.get(stage)
+
+    def _read(self) -> Mapping[str, float | None]:
+        """All stages, with their probabilities where they have one."""
+        key = f"entityDefs.{OPPORTUNITY}.fields.stage"
+        told: StageDefs = self._api.send("GET", "/Metadata", params={"key": key}, schema=_STAGE)
+        probabilities = told["probabilities"] or {}
+        return {
+            stage: _number(probabilities.get(stage))
+            for stage in told["options"] or ()
+            if isinstance(stage, str)
+        }
 
 
 def account_id(base_url: str) -> str:
@@ -239,5 +255,6 @@ def card(record: Record) -> ContactCard:
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None

@@ -11,6 +11,7 @@ from adapters.espocrm.reading import Reader
 from adapters.espocrm.values import names, to_attribute
 from adapters.session import BaseSession
 from adapters.values import REFERRER
+from plugin.errors import CrmRejected
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountLink,
@@ -82,8 +83,15 @@ class EspoCrmSession(BaseSession[Reader]):
         return tasks.update(self._api, updates)
 
     def delete_tasks(self, task_ids: Sequence[str]) -> None:
+        """Goes on where EspoCRM refuses one, and raises that ``CrmRejected`` at the end."""
+        refusals: list[CrmRejected] = []
         for task_id in dict.fromkeys(task_ids):
-            self._api.delete(TASK, task_id)
+            try:
+                self._api.delete(TASK, task_id)
+            except CrmRejected as error:
+                refusals.append(error)
+        if refusals:
+            raise refusals[0]
 
     def read_tasks(self, task_ids: Sequence[str]) -> Mapping[str, CrmTask]:
         return tasks.read(self._api, task_ids)

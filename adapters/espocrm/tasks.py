@@ -5,16 +5,16 @@ https://docs.espocrm.com/user-guide/activities-and-calendar/#task
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters import markers
-from adapters.espocrm.api import CONTACT, TASK, Api, chunks, condition
+from adapters.espocrm.api import CONTACT, LISTED_TEXT, TASK, Api, chunks, condition
 from adapters.espocrm.values import instant, moment, one_line, text
 from plugin.errors import CrmError, CrmRejected, CrmUnavailable
 from plugin.ports import CreatedTasks, CrmTask, Failure, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
-from schemas.espocrm import Me, MeSchema, Record
+from schemas.espocrm import Record
 
 ATTRIBUTES = ("name", "description", "status", "dateCompleted", "modifiedAt", "createdAt")
 COMPLETED = "Completed"
@@ -22,12 +22,10 @@ NOT_STARTED = "Not Started"
 CANCELED = "Canceled"
 PRIORITIES = {Priority.LOW: "Low", Priority.MEDIUM: "Normal", Priority.HIGH: "High"}
 
-_ME = MeSchema()
-
 
 def create(api: Api, drafts: Sequence[TaskDraft]) -> CreatedTasks:
-    """One call each, sent once. Raises ``CrmUnavailable(outcome_unknown=True)`` where some of the
-    tasks may exist and others not."""
+    """One call each, sent once. Raises where the error says all there is to say: nothing was sent,
+    or the only one was, and no answer came."""
     ids: dict[str, str] = {}
     failures: list[Failure] = []
     for draft in drafts:
@@ -36,14 +34,15 @@ def create(api: Api, drafts: Sequence[TaskDraft]) -> CreatedTasks:
         except CrmRejected as refused:
             failures.append(Failure(item=draft.key, reason=str(refused)))
         except CrmError as error:
-            if not ids:
+            lost = isinstance(error, CrmUnavailable) and error.outcome_unknown
+            if len(drafts) == 1 or not (lost or ids or failures):
                 raise
-            raise CrmUnavailable(
-                f"only {len(ids)} of {len(drafts)} new tasks were made: {error}",
-                crm="espocrm",
-                operation="create tasks",
-                status=error.status,
-            ) from error
+            return CreatedTasks(
+                crm_ids=ids,
+                failures=tuple(failures),
+                unknown=frozenset({draft.key} if lost else ()),
+                stopped=error,
+            )
     return CreatedTasks(crm_ids=ids, failures=tuple(failures))
 
 
@@ -60,7 +59,9 @@ def read(api: Api, task_ids: Sequence[str]) -> dict[str, CrmTask]:
     """Tasks by id; one that is gone is absent, and so is one that somebody canceled."""
     records = api.by_ids(TASK, task_ids, ATTRIBUTES)
     return {
-        one: _task(record) for one, record in records.items() if text(record, "status") != CANCELED
+        record["id"]: _task(record)
+        for record in _uncut(api, records.values())
+        if text(record, "status") != CANCELED
     }
 
 
@@ -74,7 +75,17 @@ def find(api: Api, contact_ids: Sequence[str]) -> tuple[CrmTask, ...]:
             condition("contains", "description", markers.START),
         ]
         found += api.all(TASK, ATTRIBUTES, where)
-    return tuple(task for task in map(_task, found) if markers.last_marker(task.body))
+    tasks = map(_task, _uncut(api, found))
+    return tuple(task for task in tasks if markers.last_marker(task.body))
+
+
+def _uncut(api: Api, records: Iterable[Record]) -> Iterator[Record]:
+    """Tasks with their whole text, the end of which is our marker: long ones are read singly."""
+    for record in records:
+        if len(text(record, "description")) < LISTED_TEXT:
+            yield record
+        elif whole := api.whole(TASK, record["id"]):
+            yield whole
 
 
 def _create(api: Api, draft: TaskDraft) -> str:
@@ -94,8 +105,8 @@ def _create(api: Api, draft: TaskDraft) -> str:
         if draft.owner_id or "assignedUser" not in refused.field_errors:
             raise
         # Until an administrator says otherwise, EspoCRM takes no task without an assigned user.
-        me: Me = api.send("GET", "/App/user", schema=_ME)
-        return str(api.create(TASK, {**attributes, "assignedUserId": me["user"]["id"]})["id"])
+        me = api.me()["user"]["id"]
+        return str(api.create(TASK, {**attributes, "assignedUserId": me})["id"])
 
 
 def _changes(one: TaskUpdate) -> Mapping[str, object]:

@@ -27,17 +27,20 @@ What they need in EspoCRM:
    data/config-internal.php names them: 'webhookAllowedAddressList' => ['host:port'].
 """
 
+OWN_STEPS = 3
+"""``webhooks``, ``espocrm`` and the endpoint."""
+
 _WEBHOOK = WebhookSchema()
 _LIST = WebhookListSchema()
 
 
 def subscribe(api: Api, target: str, secrets: Sequence[str]) -> tuple[str, ...]:
-    """What works stays; all else that leads to an address with our path goes."""
+    """What works stays; all else that leads to an address with our own part goes."""
     present = _present(api)
     kept: list[str] = [one for one in secrets if one == SIGNATURE_ONLY]
     for event in manifest().crms["espocrm"].event_types:
         address = f"{target.rstrip('/')}/{event}"
-        ours = [one for one in present if _path(one["url"]) == _path(address)]
+        ours = [one for one in present if _path(one["url"]).endswith(_own_part(target, event))]
         good = next((one for one in ours if _works(one, event, address)), None)
         webhook = good or _create(api, event, address)
         _remove(api, (one for one in ours if one is not good))
@@ -46,9 +49,11 @@ def subscribe(api: Api, target: str, secrets: Sequence[str]) -> tuple[str, ...]:
 
 
 def unsubscribe(api: Api, target: str) -> None:
-    """Remove all that lead to an address below this one."""
-    below = f"{_path(target).rstrip('/')}/"
-    _remove(api, (one for one in _present(api) if _path(one["url"]).startswith(below)))
+    """Remove all that lead to an address below this one, wherever that was reached."""
+    for one in _present(api):
+        path = _path(one["url"])
+        if path.endswith(_own_part(target, path.rpartition("/")[2])):
+            _remove(api, [one])
 
 
 def _present(api: Api) -> list[Webhook]:
@@ -63,7 +68,7 @@ def _works(webhook: Webhook, event: str, address: str) -> bool:
         webhook["event"] == event
         and webhook["url"] == address
         and webhook["active"]
-        and webhook["skip_own"]
+        and bool(webhook["skip_own"])
         and bool(webhook["secret"])
     )
 
@@ -89,6 +94,13 @@ def _create(api: Api, event: str, address: str) -> Webhook:
 def _remove(api: Api, webhooks: Iterable[Webhook]) -> None:
     for one in webhooks:
         api.delete("Webhook", one["id"])
+
+
+def _own_part(target: str, event: str) -> str:
+    """The end of an address that is ours, whatever the host and the path before it:
+    ``/webhooks/espocrm/<endpoint>/<event>``. The endpoint cannot be guessed."""
+    steps = [one for one in _path(target).split("/") if one]
+    return "/" + "/".join([*steps[-OWN_STEPS:], event])
 
 
 def _path(url: str) -> str:

@@ -140,6 +140,7 @@ class Reader:
             values={
                 field.key: from_property(field, text(properties, field.key))
                 for field in self._fields
+                if field.key in properties  # an empty one is null; one that is gone is left out
             },
             deals=tuple(deals),
             score=plain_number(score) if score else "",

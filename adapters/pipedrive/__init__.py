@@ -44,7 +44,7 @@ class PipedriveAdapter:
     """``plugin.ports.Adapter`` for Pipedrive.
 
     Sessions of one account share their limits, so that one that is connected anew does not start
-    with a full day, and what the account's webhooks told.
+    with a full day, and what is known of its deals.
     """
 
     def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
@@ -91,11 +91,7 @@ class PipedriveAdapter:
         words: Sequence[str],
     ) -> bytes | None:
         return events.redact(
-            received,
-            self._heard_of(account_crm_id),
-            account_crm_id=account_crm_id,
-            contact_ids=contact_ids,
-            words=words,
+            received, account_crm_id=account_crm_id, contact_ids=contact_ids, words=words
         )
 
     def connect(self, link: AccountLink) -> Session:

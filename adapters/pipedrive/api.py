@@ -8,37 +8,43 @@ are read one by one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from marshmallow import Schema
+from marshmallow import Schema, ValidationError
 
 from adapters.answers import understood
 from adapters.client import Client
-from adapters.pipedrive.dialect import Limits
-from plugin.errors import RecordGone
+from adapters.pipedrive.dialect import CRM, TITLE, Limits
+from plugin.errors import CrmRejected, CrmUnavailable, RecordGone
 from schemas.fields import MAX_ID, RECORD_NUMBER
 from schemas.pipedrive import (
     Activity,
-    ActivityPageSchema,
+    ActivitySchema,
     Deal,
-    DealPageSchema,
-    OneActivitySchema,
-    OneDealSchema,
-    OneOrganizationSchema,
-    OnePersonSchema,
+    DealSchema,
+    Marked,
+    MarkedSchema,
+    OneRecordSchema,
     Organization,
-    OrganizationPageSchema,
+    OrganizationSchema,
     Person,
-    PersonPageSchema,
+    PersonSchema,
+    RecordPageSchema,
 )
 
-RecordT = TypeVar("RecordT", Person, Deal, Organization, Activity)
+log = logging.getLogger(__name__)
+
+RecordT = TypeVar("RecordT", Person, Deal, Organization, Activity, Marked)
 
 IDS_SIZE = 100
 """Ids in one call."""
 PAGE_SIZE = 500
+JUST_NOW = timedelta(minutes=10)
+"""How long a record that could be read shows that a single odd one is to blame itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,16 +88,14 @@ class Kind(Generic[RecordT]):
 
     get: Operation
     list: Operation
-    one: Schema
-    page: Schema
+    record: Schema
     extra: tuple[str, ...] = ()
 
 
 PERSONS: Kind[Person] = Kind(
     get=GET_PERSON,
     list=LIST_PERSONS,
-    one=OnePersonSchema(),
-    page=PersonPageSchema(),
+    record=PersonSchema(),
     extra=(
         "open_deals_count",
         "closed_deals_count",
@@ -102,29 +106,34 @@ PERSONS: Kind[Person] = Kind(
 DEALS: Kind[Deal] = Kind(
     get=GET_DEAL,
     list=LIST_DEALS,
-    one=OneDealSchema(),
-    page=DealPageSchema(),
+    record=DealSchema(),
     extra=("participants_count",),
 )
 ARCHIVED_DEALS: Kind[Deal] = Kind(
     get=GET_DEAL,
     list=LIST_ARCHIVED_DEALS,
-    one=OneDealSchema(),
-    page=DealPageSchema(),
+    record=DealSchema(),
     extra=("participants_count",),
 )
 ORGANIZATIONS: Kind[Organization] = Kind(
     get=GET_ORGANIZATION,
     list=LIST_ORGANIZATIONS,
-    one=OneOrganizationSchema(),
-    page=OrganizationPageSchema(),
+    record=OrganizationSchema(),
 )
 ACTIVITIES: Kind[Activity] = Kind(
     get=GET_ACTIVITY,
     list=LIST_ACTIVITIES,
-    one=OneActivitySchema(),
-    page=ActivityPageSchema(),
+    record=ActivitySchema(),
 )
+PERSON_MARKS: Kind[Marked] = Kind(get=GET_PERSON, list=LIST_PERSONS, record=MarkedSchema())
+DEAL_MARKS: Kind[Marked] = Kind(get=GET_DEAL, list=LIST_DEALS, record=MarkedSchema())
+ARCHIVED_DEAL_MARKS: Kind[Marked] = Kind(
+    get=GET_DEAL, list=LIST_ARCHIVED_DEALS, record=MarkedSchema()
+)
+"""The same, where it only matters which there are."""
+
+_ONE = OneRecordSchema()
+_PAGE = RecordPageSchema()
 
 
 class Api:
@@ -133,8 +142,10 @@ class Api:
     def __init__(self, client: Client, limits: Limits) -> None:
         self.client = client
         self.day = limits.day
+        self.clock = limits.clock
         self._burst = limits.burst
         self._dialect = limits.dialect
+        self._understood: dict[Schema, datetime] = {}
 
     def send(
         self,
@@ -166,7 +177,11 @@ class Api:
         return None if schema is None else understood(schema, answer, self._dialect, name)
 
     def by_ids(self, kind: Kind[RecordT], ids: Iterable[str]) -> dict[str, RecordT]:
-        """Records by id; absent those that are deleted or not there."""
+        """Records by id; absent those that are deleted or not there.
+
+        Raises ``CrmRejected`` where one of them is odd although others of its kind can be read: a
+        smaller batch will do, but for that one.
+        """
         found: dict[str, RecordT] = {}
         asked = askable(ids)
         for start in range(0, len(asked), IDS_SIZE):
@@ -178,51 +193,106 @@ class Api:
         return found
 
     def _one_by_one(self, kind: Kind[RecordT], ids: Sequence[str]) -> dict[str, RecordT]:
-        found: dict[str, RecordT] = {}
+        answered: list[object] = []
         unsure: list[str] = []
         for one in ids:
             try:
-                answer = self.send(kind.get, id_=one, params=_extra(kind), schema=kind.one)
+                answer = self.send(kind.get, id_=one, params=_extra(kind), schema=_ONE)
             except RecordGone:
                 unsure.append(one)
-                continue
-            record: RecordT = answer["data"]
-            if record["id"] == one and not record["is_deleted"]:
-                found[one] = record
+            else:
+                answered.append(answer["data"])
+        found = _asked_for(self._all_of(kind, kind.get, answered), ids)
         # A 404 may also mean that the address is wrong: only a list says who is not there.
         return found | (self._listed(kind, unsure) if unsure else {})
 
     def _listed(self, kind: Kind[RecordT], ids: Sequence[str]) -> dict[str, RecordT]:
         params = {"ids": ",".join(ids), "limit": str(IDS_SIZE), **_extra(kind)}
-        page = self.send(kind.list, params=params, schema=kind.page)
-        records: list[RecordT] = page["data"]
-        return {one["id"]: one for one in records if one["id"] in ids and not one["is_deleted"]}
+        page = self.send(kind.list, params=params, schema=_PAGE)
+        return _asked_for(self._all_of(kind, kind.list, page["data"]), ids)
 
     def page(
         self, kind: Kind[RecordT], params: Mapping[str, str], cursor: str | None
     ) -> tuple[list[RecordT], str | None]:
-        """One page of a list, deleted records too where it has them, and where to go on."""
-        asked = {**params, "limit": str(PAGE_SIZE)}
-        if cursor:
-            asked["cursor"] = cursor
-        page = self.send(kind.list, params=asked, schema=kind.page)
-        records: list[RecordT] = page["data"]
-        return records, next_cursor(page)
+        """One page of a list, deleted records too where it has them, and where to go on. One that
+        is odd is left out: it must not keep us from all that come after it."""
+        raw, following = self._page(kind, params, cursor)
+        records, odd = self._records(kind, kind.list, raw)
+        if odd:
+            log.warning("%s records of %s are odd: %s", len(odd), kind.list.path, _named(odd))
+        return records, following
 
     def all(self, kind: Kind[RecordT], params: Mapping[str, str]) -> Iterator[RecordT]:
-        """Every record of a list that is not deleted."""
+        """Every record of a list that is not deleted. Raises ``CrmRejected`` as ``by_ids`` does."""
         cursor: str | None = None
         while True:
-            records, cursor = self.page(kind, {**params, **_extra(kind)}, cursor)
+            raw, cursor = self._page(kind, {**params, **_extra(kind)}, cursor)
+            records = self._all_of(kind, kind.list, raw)
             yield from (one for one in records if not one["is_deleted"])
             if cursor is None:
                 return
+
+    def _page(
+        self, kind: Kind[RecordT], params: Mapping[str, str], cursor: str | None
+    ) -> tuple[list[object], str | None]:
+        asked = {**params, "limit": str(PAGE_SIZE)}
+        if cursor:
+            asked["cursor"] = cursor
+        page = self.send(kind.list, params=asked, schema=_PAGE)
+        return page["data"], next_cursor(page)
+
+    def _all_of(
+        self, kind: Kind[RecordT], operation: Operation, raw: Sequence[object]
+    ) -> list[RecordT]:
+        records, odd = self._records(kind, operation, raw)
+        if odd:
+            name = f"{operation.method} {operation.path}"
+            raise CrmRejected(
+                f"records in the answer of {TITLE} to {name} have an unknown form: {_named(odd)}",
+                crm=CRM,
+                operation=name,
+            )
+        return records
+
+    def _records(
+        self, kind: Kind[RecordT], operation: Operation, raw: Sequence[object]
+    ) -> tuple[list[RecordT], list[str]]:
+        """Those that can be read, and what is odd about the others. Raises ``CrmUnavailable``
+        where none of several could be read, or the only one and none just before: then it is not
+        the records' fault."""
+        now = self.clock()
+        records: list[RecordT] = []
+        odd: list[str] = []
+        for one in raw:
+            try:
+                records.append(kind.record.load(one))  # type: ignore[arg-type]
+            except ValidationError as error:
+                odd += map(str, error.messages_dict)
+        if records:
+            self._understood[kind.record] = now
+        just_now = self._understood.get(kind.record)
+        if odd and not records and (len(raw) > 1 or not just_now or now - just_now > JUST_NOW):
+            name = f"{operation.method} {operation.path}"
+            raise CrmUnavailable(
+                f"the answer of {TITLE} to {name} has an unknown form: {_named(odd)}",
+                crm=CRM,
+                operation=name,
+            )
+        return records, odd
 
 
 def askable(ids: Iterable[str]) -> list[str]:
     """Each id once; one that no record can have is left out."""
     fit = {one for one in ids if RECORD_NUMBER.fullmatch(one) and int(one) <= MAX_ID}
     return sorted(fit, key=int)
+
+
+def _asked_for(records: Iterable[RecordT], ids: Sequence[str]) -> dict[str, RecordT]:
+    return {one["id"]: one for one in records if one["id"] in ids and not one["is_deleted"]}
+
+
+def _named(odd: Iterable[str]) -> str:
+    return ", ".join(sorted(set(odd)))
 
 
 def next_cursor(page: Mapping[str, Any]) -> str | None:

@@ -63,6 +63,7 @@ class Limits:
     """The two limits of one account: calls in two seconds, tokens in a day."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.clock = clock
         self.burst = RateBudget(BURST, BURST_SECONDS)
         self.day = TokenDay(clock)
         self.dialect = Dialect(

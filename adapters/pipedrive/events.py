@@ -18,7 +18,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from adapters.payloads import REDACTED, event_key, from_json, loaded, redacted, scrubbed
-from adapters.pipedrive.heard import FRESH, Heard
+from adapters.pipedrive.heard import Heard
 from adapters.pipedrive.values import OurFields, bare, instant, record_id
 from adapters.values import SCORE, TOLD_FIELDS, clean, plain_number
 from plugin.errors import PayloadError
@@ -26,7 +26,7 @@ from plugin.manifest import Direction, manifest
 from plugin.ports import Event, EventKind, Parsed, Received
 from plugin.referral.model import FieldChange
 from schemas.fields import RecordNumber
-from schemas.pipedrive import DeliveryPayload, DeliverySchema, Meta, PersonSchema
+from schemas.pipedrive import DeliveryPayload, DeliverySchema, Meta
 
 VERSION = "2.0"
 PERSON = "person"
@@ -58,7 +58,6 @@ STRUCTURE = frozenset(
 """Keys whose text never tells of a person."""
 
 _DELIVERY = DeliverySchema()
-_PERSON = PersonSchema()
 _RECORD_ID = RecordNumber()
 
 
@@ -86,13 +85,14 @@ class _Save:
 def parse(received: Received, heard: Heard) -> Parsed:
     """Raises ``PayloadError`` where the body is not a webhook of version 2.
 
-    What it tells is also kept in ``heard``, for whoever reads that person next.
+    Which deals stand on whom is also kept in ``heard``, unless another company tells it.
     """
     raw = _object(received.body)
     if not _is_for_us(raw):
         return Parsed(ignored=1)
     save = _save(loaded(_DELIVERY, raw), received)
-    _remember(save, received, heard)
+    if save.account_crm_id == received.account_crm_id:
+        _remember(save, heard)
     is_person = save.meta["entity"] == PERSON
     events = tuple(_person_events(save, heard) if is_person else _deal_events(save))
     return Parsed(events=events, ignored=int(not events))
@@ -264,26 +264,15 @@ def _event(
 # ------------------------------------------------------------------------- remembering
 
 
-def _remember(save: _Save, received: Received, heard: Heard) -> None:
-    if save.meta["entity"] == DEAL:
+def _remember(save: _Save, heard: Heard) -> None:
+    meta = save.meta
+    if meta["entity"] == DEAL:
         if person_id := record_id(save.data.get("person_id")):
             heard.deal(save.record_id, [person_id])
         return
-    concerned = [save.record_id, save.meta["merged_to_id"], save.meta["merged_from_id"]]
-    saved_at = instant(save.data.get("update_time"))
-    is_merge = concerned[1] or concerned[2]
-    is_late = save.at < received.received_at - FRESH
-    is_whole = saved_at is not None and REDACTED.encode() not in received.body
-    if is_merge or is_late or saved_at is None or not is_whole:
-        heard.forget(filter(None, concerned))
-        return
-    try:
-        person = _PERSON.load(save.data)
-    except ValidationError:
-        heard.forget([save.record_id])
-        return
-    if person["id"] == save.record_id:
-        heard.person(person, saved_at=saved_at, received_at=received.received_at)
+    gone = [meta["merged_from_id"], save.record_id if meta["action"] == "delete" else None]
+    if any(gone):
+        heard.left(filter(None, gone))
 
 
 # -------------------------------------------------------------------------- forgetting
@@ -291,7 +280,6 @@ def _remember(save: _Save, received: Received, heard: Heard) -> None:
 
 def redact(
     received: Received,
-    heard: Heard,
     *,
     account_crm_id: str,
     contact_ids: frozenset[str],
@@ -301,7 +289,6 @@ def redact(
 
     What cannot be read goes as a whole where it may tell of them.
     """
-    heard.forget(contact_ids)
 
     def without(raw: dict[str, Any], folded: Sequence[str]) -> dict[str, Any]:
         meta = raw["meta"]

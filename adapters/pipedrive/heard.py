@@ -1,8 +1,11 @@
-"""What webhooks and earlier answers told, and what we wrote: kept in memory so that it need not
-be bought again, and our own writes are known when their webhooks come.
+"""What webhooks and earlier answers told of deals, and what we wrote: kept in memory so that it
+need not be bought again, and our own writes are known when their webhooks come.
 
-Nothing here is relied on to be there: it is bounded, ends with the process, and a person's data
-is used at most once and never after ``FRESH``.
+Nothing here is relied on to be there: it is bounded and ends with the process. It names persons
+by their ids only. What a webhook told *of* a person is not kept, and never stands in for reading
+that person: another process may have heard of a later save, and no memory of ours would know; a
+rating that was corrected meanwhile would be stored as the present one. Reading a person costs one
+token, and ten for a hundred.
 """
 
 from __future__ import annotations
@@ -14,33 +17,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from schemas.pipedrive import Person
+from schemas.pipedrive import Deal
 
 T = TypeVar("T")
 
-FRESH = timedelta(seconds=60)
-"""How long what a webhook told of a person may stand in for reading that person."""
 MOST_PERSONS = 2_000
 MOST_CONTACTS = 20_000
+MOST_DEALS = 20_000
+BELIEVED = timedelta(hours=30)
+"""How long the persons on a deal that looks the same are taken to be the same. More than a day, so
+that work which the tokens of a day did not suffice for goes on where it had to stop."""
 Counts = tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
-    """A person as a webhook told it. ``at``: when it was saved, to the second."""
-
-    person: Person
-    at: datetime
-    received_at: datetime
-
-
-@dataclass(kw_only=True, slots=True)
-class Written:
-    """What we wrote last on a person, where people write, too: code → value, and when that was
-    saved. It happens when a name has to be forgotten."""
-
-    custom: dict[str, object] = field(default_factory=dict)
-    at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,75 +46,44 @@ class Deals:
     last: Counted | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Persons:
+    """Who was on a deal, and how the deal looked then."""
+
+    ids: tuple[str, ...]
+    look: tuple[object, ...]
+    read_at: datetime
+
+
 class Heard:
     """Of one account. Safe to share between threads."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._persons: OrderedDict[str, Told] = OrderedDict()
-        self._written: OrderedDict[str, Written] = OrderedDict()
+        self._written: OrderedDict[str, dict[str, object]] = OrderedDict()
         self._deals: OrderedDict[str, Deals] = OrderedDict()
+        self._persons: OrderedDict[str, Persons] = OrderedDict()
 
-    # -- persons
-
-    def person(self, person: Person, *, saved_at: datetime, received_at: datetime) -> None:
-        """Keep what a webhook told; of two the later save wins, and nothing saved before our own
-        last write comes back."""
-        one = person["id"]
-        with self._lock:
-            known = self._persons.get(one)
-            if known and known.at > saved_at:
-                return
-            written = self._written.get(one)
-            if written and written.at and saved_at <= written.at:
-                return
-            self._persons[one] = Told(person=person, at=saved_at, received_at=received_at)
-            self._persons.move_to_end(one)
-            self._forget_old()
-
-    def take(self, person_id: str) -> Person | None:
-        """What was told of this person just now: once."""
-        with self._lock:
-            self._forget_old()
-            told = self._persons.pop(person_id, None)
-            return told.person if told else None
-
-    def forget(self, person_ids: Iterable[str]) -> None:
-        with self._lock:
-            for one in person_ids:
-                self._persons.pop(one, None)
+    # -- our own writes
 
     def writing(self, person_id: str, custom: Mapping[str, object]) -> None:
-        """We are about to write; ``custom`` is what goes into fields that people fill. Told before,
-        since the webhook may be quicker than the answer."""
+        """We are about to write; ``custom`` is what goes into fields that people fill, which
+        happens when a name has to be forgotten: code → value. Told before, since the webhook may be
+        quicker than the answer."""
         with self._lock:
-            self._persons.pop(person_id, None)
-            self._written.setdefault(person_id, Written()).custom |= custom
-            self._written.move_to_end(person_id)
-            _keep_newest(self._written, MOST_PERSONS)
-
-    def wrote(self, person_id: str, at: datetime | None) -> None:
-        """They were saved; ``at`` where the answer told."""
-        with self._lock:
-            self._persons.pop(person_id, None)
-            if person_id in self._written:
-                self._written[person_id].at = at
+            if custom or person_id in self._written:
+                self._written.setdefault(person_id, {}).update(custom)
+                self._written.move_to_end(person_id)
+                _keep_newest(self._written, MOST_PERSONS)
 
     def is_written(self, person_id: str, code: str, value: object) -> bool:
         """Whether this value is what we wrote last into this field."""
         with self._lock:
-            written = self._written.get(person_id)
-            return written is not None and code in written.custom and written.custom[code] == value
+            written = self._written.get(person_id, {})
+            return code in written and written[code] == value
 
-    def _forget_old(self) -> None:
-        now = self._clock()
-        old = [one for one, t in self._persons.items() if abs(now - t.received_at) > FRESH]
-        for one in old:
-            del self._persons[one]
-        _keep_newest(self._persons, MOST_PERSONS)
-
-    # -- deals
+    # -- deals of a person
 
     def deal(self, deal_id: str, person_ids: Iterable[str]) -> None:
         """This deal stands on these persons, as far as was heard."""
@@ -158,6 +114,36 @@ class Heard:
         self._deals.move_to_end(person_id)
         _keep_newest(self._deals, MOST_CONTACTS)
         return entry
+
+    # -- persons of a deal
+
+    def persons(self, deal: Deal) -> tuple[str, ...] | None:
+        """Who was on this deal when it last looked as it does now; None where nobody knows."""
+        with self._lock:
+            known = self._persons.get(deal["id"])
+            if known is None or known.look != _look(deal):
+                return None
+            return known.ids if self._clock() - known.read_at < BELIEVED else None
+
+    def has_persons(self, deal: Deal, person_ids: tuple[str, ...]) -> None:
+        """They were read just now."""
+        told = Persons(ids=person_ids, look=_look(deal), read_at=self._clock())
+        with self._lock:
+            self._persons[deal["id"]] = told
+            self._persons.move_to_end(deal["id"])
+            _keep_newest(self._persons, MOST_DEALS)
+
+    def left(self, person_ids: Iterable[str]) -> None:
+        """These persons were merged or deleted: the deals they were on may be others' now."""
+        gone = set(person_ids)
+        with self._lock:
+            for one in [d for d, told in self._persons.items() if gone.intersection(told.ids)]:
+                del self._persons[one]
+
+
+def _look(deal: Deal) -> tuple[object, ...]:
+    """What changes with the persons on a deal, as far as a deal tells."""
+    return deal["update_time"], deal["person_id"], deal["participants_count"]
 
 
 def _keep_newest(kept: OrderedDict[str, T], most: int) -> None:

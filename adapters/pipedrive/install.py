@@ -23,12 +23,10 @@ from adapters.pipedrive.api import (
     LIST_ACTIVITY_FIELDS,
     LIST_ACTIVITY_TYPES,
     LIST_FIELDS,
-    PAGE_SIZE,
     Api,
-    Operation,
-    next_cursor,
 )
 from adapters.pipedrive.events import OUR_USER
+from adapters.pipedrive.fields import all_fields
 from adapters.pipedrive.reading import me
 from adapters.pipedrive.values import OurFields
 from adapters.plans import create_each, fields_to, removal
@@ -40,8 +38,6 @@ from plugin.referral.model import Priority
 from schemas.pipedrive import (
     ActivityTypeList,
     ActivityTypeListSchema,
-    FieldPage,
-    FieldPageSchema,
     FieldSpec,
 )
 
@@ -72,7 +68,6 @@ PRIORITY_WORDS = {
 }
 """Labels of Pipedrive's own priorities; in other languages tasks have none."""
 
-_FIELDS = FieldPageSchema()
 _ACTIVITY_TYPES = ActivityTypeListSchema()
 
 
@@ -183,7 +178,7 @@ class Installer:
     def _present(self) -> dict[str, FieldSpec]:
         """Our key → the custom field that has our code or label. Of several with our label, one
         with our type."""
-        custom = [one for one in self._all(LIST_FIELDS) if one["is_custom_field"]]
+        custom = [one for one in all_fields(self._api, LIST_FIELDS) if one["is_custom_field"]]
         by_code = {one["field_code"]: one for one in custom}
         remembered = {
             key: by_code[code] for key, code in self._ours.codes.items() if code in by_code
@@ -202,16 +197,6 @@ class Installer:
                 found[field.key] = remembered.get(field.key) or named[0]
         return found
 
-    def _all(self, operation: Operation) -> list[FieldSpec]:
-        found: list[FieldSpec] = []
-        cursor: str | None = ""
-        while cursor is not None:
-            params = {"limit": str(PAGE_SIZE), **({"cursor": cursor} if cursor else {})}
-            page: FieldPage = self._api.send(operation, params=params, schema=_FIELDS)
-            found += page["data"]
-            cursor = next_cursor(page)
-        return found
-
     # -- what tasks need to know
 
     def _activity_type(self) -> dict[str, str]:
@@ -221,7 +206,7 @@ class Installer:
         except (CrmUnauthorized, CrmRejected, RecordGone) as error:
             log.warning("Pipedrive did not tell its activity types: %s", error)
             return {}
-        active = [one for one in found["data"] or () if one["active_flag"]]
+        active = [one for one in found["data"] if one["active_flag"]]
         active.sort(
             key=lambda one: (
                 one["key_string"] != tasks.DEFAULT_TYPE,
@@ -232,7 +217,7 @@ class Installer:
 
     def _priorities(self) -> dict[str, str]:
         try:
-            specs = self._all(LIST_ACTIVITY_FIELDS)
+            specs = all_fields(self._api, LIST_ACTIVITY_FIELDS)
         except (CrmUnauthorized, CrmRejected, RecordGone) as error:
             log.warning("Pipedrive did not tell its priorities: %s", error)
             return {}

@@ -11,21 +11,26 @@ deals that it counts for the person is another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from adapters.pipedrive.api import (
+    ARCHIVED_DEAL_MARKS,
     ARCHIVED_DEALS,
+    DEAL_MARKS,
     DEALS,
     GET_ME,
     LIST_USERS,
     ORGANIZATIONS,
+    PERSON_MARKS,
     PERSONS,
     Api,
 )
+from adapters.pipedrive.fields import PresentFields
 from adapters.pipedrive.heard import Counts, Heard
-from adapters.pipedrive.values import OurFields, bare, instant, record_id, rfc3339
+from adapters.pipedrive.values import bare, instant, record_id, rfc3339
 from adapters.values import EPOCH, REFERRER, amount, clean, plain_number, zone_name
-from plugin.manifest import manifest
+from plugin.manifest import Direction, Field, manifest
 from plugin.ports import (
     AccountFacts,
     AccountLink,
@@ -53,33 +58,31 @@ LOST = "lost"
 ARCHIVED = "archived:"
 """Before the cursor of the second list that deals are in."""
 MOST_ORGANIZATIONS = 20_000
+ORGANIZATIONS_KEPT = timedelta(hours=1)
 
 _ME = OneMeSchema()
 _USERS = UserListSchema()
 
 
 class Reader:
-    """Reads one account. Names of organizations are read once, and anew with the directory."""
+    """Reads one account. Names of organizations are read once an hour, and anew with the
+    directory."""
 
-    def __init__(self, api: Api, link: AccountLink, heard: Heard) -> None:
+    def __init__(self, api: Api, link: AccountLink, heard: Heard, present: PresentFields) -> None:
         self._api = api
         self._link = link
         self._heard = heard
-        self._ours = OurFields.of(link.facts)
-        known = link.fields or frozenset()
-        self._fields = tuple(
-            field
-            for field in manifest().fields
-            if field.key in known and field.key in self._ours.codes
-        )
+        self._present = present
         self._organizations: dict[str, Organization | None] = {}
+        self._organizations_end = api.clock()
 
     # -- contacts
 
     def load(self, contact_ids: Sequence[str], known_deals: Mapping[str, Sequence[str]]) -> Loaded:
-        told = {one: self._heard.take(one) for one in contact_ids if one in known_deals}
-        persons = {one: person for one, person in told.items() if person}
-        persons |= self._api.by_ids(PERSONS, [one for one in contact_ids if one not in persons])
+        self._present.refresh()
+        persons = self._api.by_ids(PERSONS, contact_ids)
+        if self._is_something_gone(persons.values()):
+            self._present.look_again()
         deals = _DealsOf(self._api, self._heard, persons, known_deals).read()
         self._read_organizations(persons.values())
         return Loaded(
@@ -93,23 +96,35 @@ class Reader:
 
     def _snapshot(self, person: Person, deals: Iterable[DealSnapshot]) -> ContactSnapshot:
         custom = person["custom_fields"] or {}
+        ours = self._present.ours
         score = clean(bare(custom.get(self._link.rating_property or "")))
-        code = self._ours.codes.get(REFERRER)
+        code = ours.codes.get(REFERRER)
         referrer = record_id(custom.get(code)) if code else None
         return ContactSnapshot(
             card=self._card(person),
             values={
-                field.key: self._ours.text(field, custom)
-                for field in self._fields
-                if field.key != REFERRER
+                field.key: ours.text(field, custom)
+                for field in self._fields()
+                if field.direction is not Direction.IN
+                or not _is_gone(ours.codes[field.key], custom)
             },
             deals=tuple(sorted(deals, key=lambda deal: int(deal.crm_id))),
             score=plain_number(score) if score else "",
             referrer_ids=(referrer,) if referrer else (),
         )
 
+    def _fields(self) -> list[Field]:
+        """Those that hold values and that the account has, as far as is known."""
+        known = (self._link.fields or frozenset()) & self._present.ours.codes.keys()
+        return [one for one in manifest().fields if one.key in known and one.key != REFERRER]
+
+    def _is_something_gone(self, persons: Iterable[Person]) -> bool:
+        codes = [self._present.ours.codes[field.key] for field in self._fields()]
+        told = [person["custom_fields"] or {} for person in persons]
+        return any(_is_gone(code, custom) for custom in told for code in codes)
+
     def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
-        return frozenset(self._api.by_ids(PERSONS, contact_ids))
+        return frozenset(self._api.by_ids(PERSON_MARKS, contact_ids))
 
     def list_contacts(self, cursor: str | None) -> Page[ContactCard]:
         if cursor is None:
@@ -117,10 +132,7 @@ class Reader:
         return self._cards({"sort_by": "id", "sort_direction": "asc"}, cursor)
 
     def contacts_changed_since(self, since: datetime, cursor: str | None) -> Page[ContactCard]:
-        page = self._cards(_changed_since(since), cursor)
-        # A webhook may be missing: what the last one told is not good enough any more.
-        self._heard.forget(card.crm_id for card in page.items)
-        return page
+        return self._cards(_changed_since(since), cursor)
 
     def _cards(self, params: Mapping[str, str], cursor: str | None) -> Page[ContactCard]:
         records, following = self._api.page(PERSONS, params, cursor)
@@ -147,8 +159,10 @@ class Reader:
 
     def _read_organizations(self, persons: Iterable[Person]) -> None:
         """Persons name their organization by its number only."""
-        if len(self._organizations) > MOST_ORGANIZATIONS:
+        now = self._api.clock()
+        if now >= self._organizations_end or len(self._organizations) > MOST_ORGANIZATIONS:
             self._organizations.clear()
+            self._organizations_end = now + ORGANIZATIONS_KEPT
         wanted = {person["org_id"] for person in persons if person["org_id"]}
         unknown = [one for one in wanted if one and one not in self._organizations]
         found = self._api.by_ids(ORGANIZATIONS, unknown)
@@ -159,7 +173,7 @@ class Reader:
     def deals_changed_since(self, since: datetime, cursor: str | None) -> Page[str]:
         """Deleted and archived ones too; archived ones are in a list of their own."""
         archived = cursor is not None and cursor.startswith(ARCHIVED)
-        kind = ARCHIVED_DEALS if archived else DEALS
+        kind = ARCHIVED_DEAL_MARKS if archived else DEAL_MARKS
         params = {**_changed_since(since), "status": "open,won,lost,deleted"}
         place = (cursor or "").removeprefix(ARCHIVED)
         records, following = self._api.page(kind, params, place or None)
@@ -170,7 +184,7 @@ class Reader:
 
     def deal_contacts(self, deal_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         deals = read_deals(self._api, deal_ids)
-        found = {one: persons_of(self._api, deal) for one, deal in deals.items()}
+        found = {one: persons_of(self._api, self._heard, deal) for one, deal in deals.items()}
         for deal_id, person_ids in found.items():
             self._heard.deal(deal_id, person_ids)
         return {one: person_ids for one, person_ids in found.items() if person_ids}
@@ -187,7 +201,7 @@ class Reader:
                 email=clean(one["email"]),
                 active=one["active_flag"] and not one["is_deleted"],
             )
-            for one in answer["data"] or ()
+            for one in answer["data"]
         )
 
     def account(self) -> AccountFacts:
@@ -219,6 +233,7 @@ class _DealsOf:
         self._known = known
         self._deals: dict[str, Deal] = {}
         self._contacts: dict[str, tuple[str, ...]] = {}
+        self._remembered: set[str] = set()
 
     def read(self) -> dict[str, list[DealSnapshot]]:
         """Person → deals."""
@@ -227,7 +242,9 @@ class _DealsOf:
         for one, person in self._persons.items():
             counts = _counts(person)
             if not self._is_complete(one, counts):
-                self._take(self._ask(one, counts))
+                asked = self._ask(one, counts)
+                self._take(asked)
+                self._check_remembered({deal["id"] for deal in asked} ^ self._of(one))
             if counts:
                 self._heard.counted(one, counts, self._of(one))
         return {
@@ -242,7 +259,15 @@ class _DealsOf:
         for deal in deals:
             if deal["id"] not in self._deals:
                 self._deals[deal["id"]] = deal
-                self._contacts[deal["id"]] = persons_of(self._api, deal)
+                if self._heard.persons(deal) is not None:
+                    self._remembered.add(deal["id"])
+                self._contacts[deal["id"]] = persons_of(self._api, self._heard, deal)
+
+    def _check_remembered(self, deal_ids: set[str]) -> None:
+        """Whoever was remembered to be on these deals may not be the one who is."""
+        for one in deal_ids & self._remembered:
+            self._contacts[one] = _read_persons(self._api, self._heard, self._deals[one])
+            self._remembered.discard(one)
 
     def _of(self, person_id: str) -> set[str]:
         return {deal for deal, persons in self._contacts.items() if person_id in persons}
@@ -292,13 +317,38 @@ def read_deals(api: Api, deal_ids: Iterable[str]) -> dict[str, Deal]:
     return found | api.by_ids(ARCHIVED_DEALS, left)
 
 
-def persons_of(api: Api, deal: Deal) -> tuple[str, ...]:
-    """Its person first, then those who take part. The person counts as a participant."""
-    main = (deal["person_id"],) if deal["person_id"] else ()
+def persons_of(api: Api, heard: Heard, deal: Deal) -> tuple[str, ...]:
+    """Its person first, then those who take part. The person counts as a participant.
+
+    Who takes part costs 10 tokens a deal, and is asked for only where the deal has changed.
+    """
+    main = _main(deal)
     if (deal["participants_count"] or 0) <= len(main):
         return main
-    others = [person["id"] for person in api.all(PERSONS, {"deal_id": deal["id"]})]
-    return tuple(dict.fromkeys((*main, *sorted(others, key=int))))
+    known = heard.persons(deal)
+    return _read_persons(api, heard, deal) if known is None else known
+
+
+def _read_persons(api: Api, heard: Heard, deal: Deal) -> tuple[str, ...]:
+    others = [person["id"] for person in api.all(PERSON_MARKS, {"deal_id": deal["id"]})]
+    found = tuple(dict.fromkeys((*_main(deal), *sorted(others, key=int))))
+    heard.has_persons(deal, found)
+    return found
+
+
+def _main(deal: Deal) -> tuple[str, ...]:
+    return (deal["person_id"],) if deal["person_id"] else ()
+
+
+def _is_gone(code: str, custom: Mapping[str, Any]) -> bool:
+    """Whether an answer looks as if the company had no such field.
+
+    Seen live, answers name every custom field there is, the empty ones with null; nobody promises
+    it. So where others are named as empty, one that is not named at all says nothing: what people
+    fill was not emptied then. What we fill is believed to be gone only if the list of fields says
+    so, or it might never be written.
+    """
+    return code not in custom and None in custom.values()
 
 
 def snapshot(deal: Deal, contact_ids: tuple[str, ...]) -> DealSnapshot:

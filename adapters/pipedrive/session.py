@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from adapters.answers import failure
 from adapters.pipedrive import tasks, webhooks
 from adapters.pipedrive.api import UPDATE_PERSON, Api
+from adapters.pipedrive.fields import PresentFields
 from adapters.pipedrive.heard import Heard
 from adapters.pipedrive.install import Installer
 from adapters.pipedrive.reading import Reader
-from adapters.pipedrive.values import OurFields, instant
+from adapters.pipedrive.values import is_option
 from adapters.session import BaseSession, check_ours
 from adapters.values import REFERRER
 from plugin.errors import CrmRejected, RecordGone
@@ -27,28 +30,34 @@ from plugin.ports import (
     TaskDraft,
     TaskUpdate,
 )
-from schemas.pipedrive import OnePersonSchema
 
-_ONE = OnePersonSchema()
+log = logging.getLogger(__name__)
+
+BAD_REQUEST = 400
 
 
 class PipedriveSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for Pipedrive."""
 
     def __init__(self, api: Api, link: AccountLink, heard: Heard) -> None:
+        present = PresentFields(api, link.facts)
         super().__init__(
             link=link,
             counting=api.client,
-            reader=Reader(api, link, heard),
+            reader=Reader(api, link, heard, present),
             installer=Installer(api, link),
         )
         self._api = api
         self._heard = heard
-        self._ours = OurFields.of(link.facts)
+        self._present = present
+        self._warned_of: set[str] = set()
 
     @property
     def allowance(self) -> Allowance | None:
         return self._api.day.allowance()
+
+    def follow(self, allowance: Allowance | None) -> None:
+        self._api.day.remember(allowance)
 
     # -- reading
 
@@ -64,46 +73,70 @@ class PipedriveSession(BaseSession[Reader]):
     # -- writing
 
     def write_fields(self, updates: Sequence[FieldUpdate]) -> tuple[Failure, ...]:
-        """Fields this account does not have are left out, and so is the referrer, who is linked.
-        Raises ``ValueError`` for a field that is not the plugin's."""
+        """Fields this account does not have (any more) are left out, and so is the referrer, who is
+        linked. Raises ``ValueError`` for a field that is not the plugin's."""
         check_ours(updates)
+        self._present.refresh()
         failures = [self._write(update) for update in updates]
         return tuple(one for one in failures if one)
 
     def link_referrers(self, updates: Sequence[LinkUpdate]) -> tuple[Failure, ...]:
         """Does nothing where the account has no field for it."""
-        code = self._ours.codes.get(REFERRER)
-        if code is None or not self._has(REFERRER):
-            return ()
-        failures = [
-            self._patch(one.contact_id, {code: int(one.referrer_id) if one.referrer_id else None})
-            for one in updates
-        ]
+        self._present.refresh()
+        failures = [self._save(one.contact_id, partial(self._link_of, one)) for one in updates]
         return tuple(one for one in failures if one)
 
+    def _link_of(self, update: LinkUpdate) -> dict[str, object]:
+        code = self._present.ours.codes.get(REFERRER)
+        if code is None or not self._has(REFERRER):
+            return {}
+        return {code: int(update.referrer_id) if update.referrer_id else None}
+
     def _write(self, update: FieldUpdate) -> Failure | None:
-        custom: dict[str, object] = {}
         for key, text in update.values.items():
-            if key == REFERRER or key not in self._ours.codes or not self._has(key):
+            if not is_option(manifest().field(key), text):
+                reason = f"{key}: none of its options"
+                return Failure(item=update.contact_id, reason=reason)
+        return self._save(update.contact_id, partial(self._custom, update.values))
+
+    def _custom(self, values: Mapping[str, str]) -> dict[str, object]:
+        """Code → value, of the fields and options there still are."""
+        ours = self._present.ours
+        custom: dict[str, object] = {}
+        for key, text in values.items():
+            if key == REFERRER or key not in ours.codes or not self._has(key):
                 continue
             try:
-                custom[self._ours.codes[key]] = self._ours.value(manifest().field(key), text)
+                custom[ours.codes[key]] = ours.value(manifest().field(key), text)
             except LookupError:
-                reason = f"{key} has lost an option in Pipedrive: install again"
-                return Failure(item=update.contact_id, reason=reason)
-        return self._patch(update.contact_id, custom) if custom else None
+                self._warn_of(key)
+        return custom
 
-    def _patch(self, person_id: str, custom: Mapping[str, object]) -> Failure | None:
-        typed = self._ours.codes_of(Direction.IN)
-        self._heard.writing(person_id, {c: value for c, value in custom.items() if c in typed})
+    def _warn_of(self, key: str) -> None:
+        if key not in self._warned_of:
+            self._warned_of.add(key)
+            log.warning("%s has lost an option in Pipedrive: install again", key)
+
+    def _save(self, person_id: str, values: Callable[[], dict[str, object]]) -> Failure | None:
+        """One call. Where it is refused and something turns out to be gone, one more with the
+        rest."""
+        custom = values()
+        if not custom:
+            return None
         try:
-            answer = self._api.send(
-                UPDATE_PERSON, id_=person_id, body={"custom_fields": custom}, schema=_ONE
-            )
-        except (CrmRejected, RecordGone) as error:
+            self._patch(person_id, custom)
+        except RecordGone as error:
             return failure(person_id, error)
-        self._heard.wrote(person_id, instant(answer["data"]["update_time"]))
+        except CrmRejected as error:
+            if error.status == BAD_REQUEST and self._present.look_again() and values() != custom:
+                return self._save(person_id, values)
+            return failure(person_id, error)
         return None
+
+    def _patch(self, person_id: str, custom: Mapping[str, object]) -> None:
+        typed = self._present.ours.codes_of(Direction.IN)
+        self._heard.writing(person_id, {c: value for c, value in custom.items() if c in typed})
+        self._api.send(UPDATE_PERSON, id_=person_id, body={"custom_fields": custom})
 
     # -- tasks
 

@@ -24,7 +24,6 @@ from adapters.pipedrive.api import (
     Api,
     askable,
 )
-from adapters.pipedrive.dialect import CRM
 from adapters.pipedrive.values import instant
 from adapters.rich_text import to_html, to_text
 from adapters.values import clean
@@ -42,8 +41,8 @@ _ONE = OneActivitySchema()
 
 
 def create(api: Api, drafts: Sequence[TaskDraft], facts: Mapping[str, str]) -> CreatedTasks:
-    """Each sent once. Raises ``CrmUnavailable(outcome_unknown=True)`` where it is not certain
-    which of the activities exist; nothing is sent where the tokens do not suffice for all."""
+    """Each sent once, up to the first that cannot be sent or has no answer. Raises that error where
+    there is nothing else to tell; nothing is sent where the tokens do not suffice for all."""
     api.day.check(CREATE_ACTIVITY.cost * len(drafts), f"{len(drafts)} new activities")
     ids: dict[str, str] = {}
     failures: list[Failure] = []
@@ -53,14 +52,15 @@ def create(api: Api, drafts: Sequence[TaskDraft], facts: Mapping[str, str]) -> C
         except (CrmRejected, RecordGone) as error:
             failures.append(Failure(item=draft.key, reason=str(error)))
         except CrmError as error:
-            if not ids:
+            unanswered = isinstance(error, CrmUnavailable) and error.outcome_unknown
+            if not ids and not failures and not (unanswered and len(drafts) > 1):
                 raise
-            raise CrmUnavailable(
-                f"only a part was created: {error}",
-                crm=CRM,
-                operation=error.operation,
-                status=error.status,
-            ) from error
+            return CreatedTasks(
+                crm_ids=ids,
+                failures=tuple(failures),
+                unknown=frozenset({draft.key}) if unanswered else frozenset(),
+                stopped=error,
+            )
         else:
             ids[draft.key] = answer["data"]["id"]
     return CreatedTasks(crm_ids=ids, failures=tuple(failures))

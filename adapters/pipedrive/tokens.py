@@ -45,11 +45,15 @@ class TokenDay:
     def follow(self, link: AccountLink) -> None:
         """Take the account's settings, and what it remembers of this very day."""
         with self._lock:
-            self._roll()
             self._share = link.rate_share
             if not self._told:
                 self._limit = link.daily_budget or SMALLEST
-            known = link.allowance
+        self.remember(link.allowance)
+
+    def remember(self, known: Allowance | None) -> None:
+        """What was stored, maybe by another process: of this very day, the most counts."""
+        with self._lock:
+            self._roll()
             if known and known.unit == UNIT and _is_of_same_day(known.ends_at, self._clock()):
                 self._used = max(self._used, known.used)
                 self._left = known.left if self._left is None else self._left

@@ -18,6 +18,7 @@ from typing import Any
 from adapters.values import clean, in_order, json_number, options_of, plain_number
 from plugin.manifest import Direction, Field, FieldType, manifest
 from schemas.fields import RECORD_NUMBER
+from schemas.pipedrive import FieldSpec
 
 FIELD_FACT = "field:"
 OPTION_FACT = "option:"
@@ -51,6 +52,18 @@ class OurFields:
     def facts(self) -> dict[str, str]:
         found = {f"{FIELD_FACT}{key}": code for key, code in self.codes.items()}
         return found | {f"{OPTION_FACT}{k}:{v}": one for (k, v), one in self.options.items()}
+
+    def among(self, specs: Mapping[str, FieldSpec]) -> OurFields:
+        """Those that the company has: ``specs`` are its fields by code."""
+        codes = {key: code for key, code in self.codes.items() if code in specs}
+        return OurFields(
+            codes=codes,
+            options={
+                (key, value): one
+                for (key, value), one in self.options.items()
+                if key in codes and one in _option_ids(specs[codes[key]])
+            },
+        )
 
     def key_of(self, code: str) -> str | None:
         return next((key for key, known in self.codes.items() if known == code), None)
@@ -93,6 +106,16 @@ class OurFields:
     def _option(self, field: Field, option_id: object) -> str:
         known = {self.options.get((field.key, o.value)): o.value for o in options_of(field)}
         return known.get(str(option_id), str(option_id))
+
+
+def is_option(field: Field, text: str) -> bool:
+    """Whether a value is made of the manifest's options, where the field has any."""
+    known = {option.value for option in options_of(field)}
+    return not known or not text or known.issuperset(text.split(";"))
+
+
+def _option_ids(spec: FieldSpec) -> frozenset[str]:
+    return frozenset(str(one["id"]) for one in spec["options"] or ())
 
 
 def bare(value: object) -> Any:

@@ -57,10 +57,16 @@ def _objects() -> list[str]:
 
 
 def _ours(api: Api, target: str) -> list[Webhook]:
-    """Webhooks to this path, on whichever host: nobody else can know it."""
+    """Webhooks to this account's own part of the address, which nobody else can know, on whichever
+    host and below whichever path: we may have moved."""
     found: WebhookList = api.send(LIST_WEBHOOKS, schema=_LISTED)
-    path = urlsplit(target).path
-    return [one for one in found["data"] or () if urlsplit(one["subscription_url"]).path == path]
+    own = _own_part(target)
+    return [one for one in found["data"] if _own_part(one["subscription_url"]) == own]
+
+
+def _own_part(address: str) -> list[str]:
+    """``<crm>/<unguessable>``, at the end of the path."""
+    return urlsplit(address).path.rstrip("/").split("/")[-2:]
 
 
 def _works(one: Webhook, target: str) -> bool:

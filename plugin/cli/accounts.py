@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -20,6 +20,7 @@ from plugin.cli.command import (
     open_for_command,
     session_of,
     typed_secret,
+    words_for,
 )
 from plugin.errors import ConfigurationError
 from plugin.pipeline.subscribe import SECRET_BYTES
@@ -28,11 +29,13 @@ from plugin.ports import AccountLink, Adapter, Session, Webhooks
 from plugin.settings import SECRET_LENGTH, CrmSettings, url_fault
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
+from plugin.storage.tables import Id
 from plugin.storage.tables import account as account_table
 
 RATING_KINDS = ("nps", "csat")
 PROPERTY = re.compile(r"[A-Za-z0-9_.-]+")
 ENDPOINT_BYTES = 18
+ID_LENGTH = Id.length or 0
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -107,6 +110,11 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
         AccountLink(crm_id="", base_url=base_url, token=token, app_id=app_id or own.app_id)
     )
     found = session.account()
+    if len(found.crm_id) > ID_LENGTH:
+        raise ConfigurationError(
+            f"--url: {crm.declaration.title} gives this account an id of more than {ID_LENGTH} "
+            "characters, which cannot be kept; a shorter address may help"
+        )
     _check_owner(session, values)  # asks the CRM: not while the database is locked
     with parts.database.write() as connection:
         before = accounts.find(connection, crm.declaration.name, found.crm_id)
@@ -133,11 +141,24 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
                 sa.insert(account_table).values(**values, connected_at=clock.now_ms())
             )
         account = accounts.choose(connection, crm.declaration.name, found.crm_id)
+        every = accounts.all_accounts(connection, crm=crm.declaration.name)
     click.echo(
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
         f"{found.crm_id}."
     )
-    _tell_what_next(parts, crm, account)
+    _warn_of_twins(crm, account, every)
+    _tell_what_next(parts, crm, account, words_for(account, every))
+
+
+def _warn_of_twins(crm: Adapter, account: Account, every: Sequence[Account]) -> None:
+    """The same records under another id: both would be worked for, and every task made twice."""
+    for one in every:
+        if one.id != account.id and one.record_url and one.record_url == account.record_url:
+            click.echo(
+                f"Account {one.crm_id} has the same records. If both are one "
+                f"{crm.declaration.title} under two addresses, every task is made twice; this one "
+                f"stops with: python -m plugin pause {words_for(account, every)}"
+            )
 
 
 def _token(crm: Adapter, own: CrmSettings) -> str:
@@ -188,16 +209,16 @@ def _address(
     }  # fmt: skip
 
 
-def _tell_what_next(parts: Parts, crm: Adapter, account: Account) -> None:
+def _tell_what_next(parts: Parts, crm: Adapter, account: Account, words: str) -> None:
+    """``words``: see ``words_for``."""
     target = f"{parts.settings.public_url or 'PUBLIC_URL'}{account.path}"
-    name = crm.declaration.name
     click.echo(f"Webhooks go to {target}")
     if account.paused:
-        click.echo(f"It is paused: python -m plugin resume {name}")
+        click.echo(f"It is paused: python -m plugin resume {words}")
     if account.fields is None:
         if guide := crm.guide(target):
             click.echo(f"\n{guide}\n")
-        click.echo(f"Next: python -m plugin install {name}")
+        click.echo(f"Next: python -m plugin install {words}")
 
 
 def _check_owner(session: Session, values: dict[str, Any]) -> None:
@@ -256,9 +277,10 @@ def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
     new = typed_secret(f"Webhook secret of {crm.declaration.title}", "", "")
     if len(new) < SECRET_LENGTH or "," in new:
         raise ConfigurationError("this is no webhook secret: copy all of what the CRM shows")
-    kept = parts.vault.decrypt(account.own_secrets).split(",") if account.own_secrets else []
-    secrets = [new] if replace else list(dict.fromkeys([new, *kept[:1]]))
     with parts.database.write() as connection:
+        account = accounts.choose(connection, crm.declaration.name, account.crm_id)
+        kept = parts.vault.decrypt(account.own_secrets).split(",") if account.own_secrets else []
+        secrets = [new] if replace else list(dict.fromkeys([new, *kept[:1]]))
         accounts.save(connection, account.id, own_secrets=parts.vault.encrypt(",".join(secrets)))
     click.echo(f"Webhooks of account {account.crm_id} are checked with this secret from now on.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,15 +15,16 @@ from plugin import clock
 from plugin.app import Parts, open_parts, start_logging
 from plugin.errors import ConfigurationError, PluginError
 from plugin.pipeline.lanes import Lane, Lanes, account_lane
+from plugin.pipeline.upkeep import keep_allowance
 from plugin.pipeline.worker import link_of
 from plugin.ports import Adapter, Session
 from plugin.registry import adapter as adapter_of
 from plugin.registry import adapters
 from plugin.settings import load_settings
-from plugin.storage import hints
+from plugin.storage import accounts, hints
 from plugin.storage.accounts import Account
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import contact
+from plugin.storage.tables import alias, contact
 
 LANE_PATIENCE = 60.0  # seconds a command waits for a lane that a worker holds
 
@@ -65,8 +66,11 @@ def typed_secret(what: str, default: str, setting: str) -> str:
 
 
 @contextmanager
-def holding_lane(parts: Parts, account: Account) -> Iterator[Lane]:
-    """The account's lane, waited for: commands and workers never write at the same time."""
+def holding_lane(
+    parts: Parts, account: Account, session: Session
+) -> Iterator[tuple[Lane, Account]]:
+    """The account's lane, waited for, and the account as it is by then: commands and workers
+    never write at the same time. What ``session`` spends of a day's budget is kept."""
     lanes = Lanes(parts.database, clock.now_ms)
     try:
         started = clock.now_ms()
@@ -77,11 +81,33 @@ def holding_lane(parts: Parts, account: Account) -> Iterator[Lane]:
                 )
             time.sleep(0.1)
         try:
-            yield lane
+            with parts.database.read() as connection:
+                present = accounts.choose(connection, account.crm, account.crm_id)
+            session.follow(present.allowance)
+            try:
+                yield lane, present
+            finally:
+                keep_allowance(present, session, lane)
         finally:
             lanes.release(lane)
     finally:
         lanes.close()
+
+
+def words_for(account: Account, every: Sequence[Account]) -> str:
+    """How a command names an account: ``CRM``, and ``--account ID`` where there are several."""
+    several = sum(one.crm == account.crm for one in every) > 1
+    return f"{account.crm} --account {account.crm_id}" if several else account.crm
+
+
+def moved_to(connection: sa.Connection, account: Account, contact_id: str) -> str | None:
+    """The contact that a merged-away id means now; None where it was not merged."""
+    new_id: str | None = connection.scalar(
+        sa.select(alias.c.new_id).where(
+            alias.c.account_id == account.id, alias.c.old_id == contact_id
+        )
+    )
+    return new_id
 
 
 class _Crm(click.ParamType[Adapter]):

@@ -20,9 +20,11 @@ from plugin.cli.command import (
     open_for_command,
     session_of,
     typed_secret,
+    words_for,
 )
-from plugin.errors import ConfigurationError, PluginError
+from plugin.errors import ConfigurationError, CrmError, PluginError
 from plugin.manifest import manifest
+from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.subscribe import subscribe as subscribe_webhooks
 from plugin.ports import Adapter, PlanAction, PlanStep, Session, Webhooks
@@ -74,15 +76,19 @@ admin_option = click.option(
 def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | None) -> None:
     """Make the CRM's fields match manifest.json; never touches what is not ours."""
     parts = open_for_command()
+    subscribes = crm.declaration.webhooks is Webhooks.API
+    if subscribes and not dry_run:
+        _require_address(parts)
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
+        words = words_for(account, accounts.all_accounts(connection))
     session = session_of(parts, account, admin=_admin(parts, crm, admin))
     steps = session.plan_install()
     _show_plan(crm, steps)
     if dry_run:
         click.echo("Dry run: nothing was changed.")
         return
-    with holding_lane(parts, account) as lane:
+    with holding_lane(parts, account, session) as (lane, account):
         facts = dict(session.install(steps))
         fields = session.installed_fields()
         if not fields:
@@ -93,10 +99,16 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | No
                 blocked_until=None, blocked_reason=None, failures=0,
             )  # fmt: skip
             look_again(connection, account)
-    if crm.declaration.webhooks is Webhooks.API:
-        _subscribe(parts, account, session)
+        if subscribes:
+            try:
+                _subscribe(parts, account, session, lane)
+            except CrmError as error:
+                raise PluginError(
+                    f"{error}\nThe fields are there, the webhooks are not: "
+                    f"`python -m plugin subscribe {words}` tries again."
+                ) from error
     if account.paused:
-        click.echo(f"The account is paused: python -m plugin resume {crm.declaration.name}")
+        click.echo(f"The account is paused: python -m plugin resume {words}")
     click.echo(f"Installed: {len(fields)} of {len(manifest().fields)} fields are there.")
 
 
@@ -107,6 +119,11 @@ def _admin(parts: Parts, crm: Adapter, user: str | None) -> str:
         return parts.settings.crm(crm.declaration.name).admin
     if not setting:
         raise ConfigurationError(f"--admin: {crm.declaration.title} needs none, the token will do")
+    if not user or ":" in user:
+        raise ConfigurationError(
+            f"--admin takes the user name alone: its password is read from standard input (or set "
+            f"both in {setting})"
+        )
     return f"{user}:{typed_secret(f'Password of {user}', '', setting)}"
 
 
@@ -124,27 +141,33 @@ def subscribe(crm: Adapter, account_id: str | None, renew: bool, strict: bool) -
     if strict and not crm.declaration.outdated_signature:
         raise ConfigurationError(f"--strict: {crm.declaration.title} has one form of signature")
     parts = open_for_command()
+    _require_address(parts)
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
-    _subscribe(parts, account, session_of(parts, account), renew=renew, strict=strict)
+    session = session_of(parts, account)
+    with holding_lane(parts, account, session) as (lane, account):
+        _subscribe(parts, account, session, lane, renew=renew, strict=strict)
+
+
+def _require_address(parts: Parts) -> None:
+    if not parts.settings.public_url:
+        raise ConfigurationError("PUBLIC_URL is missing: the webhooks need an address")
 
 
 def _subscribe(
     parts: Parts,
     account: Account,
     session: Session,
+    lane: Lane,
     *,
     renew: bool = False,
     strict: bool = False,
 ) -> None:
-    if not parts.settings.public_url:
-        raise ConfigurationError("PUBLIC_URL is missing: the webhooks need an address")
-    with holding_lane(parts, account) as lane:
-        subscribe_webhooks(
-            account, session, lane,
-            vault=parts.vault, public_url=parts.settings.public_url, now_ms=clock.now_ms,
-            renew=renew, strict=strict,
-        )  # fmt: skip
+    subscribe_webhooks(
+        account, session, lane,
+        vault=parts.vault, public_url=parts.settings.public_url, now_ms=clock.now_ms,
+        renew=renew, strict=strict,
+    )  # fmt: skip
     click.echo(f"Webhooks lead to {parts.settings.public_url}{account.path}")
 
 
@@ -173,7 +196,7 @@ def uninstall(
     if dry_run:
         click.echo("Dry run: nothing was changed.")
         return
-    with holding_lane(parts, account) as lane:
+    with holding_lane(parts, account, session) as (lane, account):
         with lane.write() as connection:
             accounts.save(connection, account.id, paused=True, fields=None)
             for state, goal in (
@@ -222,8 +245,7 @@ def project_command(name: str) -> click.Command:
     @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
     def project(directory: Path) -> None:
         parts = open_for_command()
-        if not parts.settings.public_url:
-            raise ConfigurationError("PUBLIC_URL is missing: the webhooks need an address")
+        _require_address(parts)
         with parts.database.read() as connection:
             mapped = {
                 one.rating_property

@@ -9,12 +9,15 @@ from typing import Any
 import click
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 
 from plugin import clock
 from plugin.cli.command import (
     account_option,
     crm_argument,
+    moved_to,
     open_for_command,
+    words_for,
 )
 from plugin.errors import ConfigurationError
 from plugin.manifest import manifest
@@ -23,10 +26,11 @@ from plugin.registry import adapter as adapter_of
 from plugin.storage import accounts, deliveries, tasks
 from plugin.storage.accounts import Account, instant
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import alias, contact, counter, delivery, hint, referral, task
+from plugin.storage.tables import contact, counter, delivery, hint, referral, task
 from plugin.storage.tasks import LIVE, TaskState
 
 SHOWN = 20  # lines of one kind
+LOOKED_AFTER = 26 * 3_600_000  # milliseconds: the worker looks after webhooks once a day
 
 
 def _when(milliseconds: int | None, account: Account | None = None) -> str:
@@ -46,50 +50,69 @@ def status() -> None:
         if not every:
             console.print("No account is connected. Begin with `python -m plugin connect --help`.")
         for account in every:
-            _account_status(console, connection, account)
+            _account_status(console, connection, account, words_for(account, every))
         _delivery_status(console, connection)
 
 
-def _account_state(account: Account) -> str:
+def _account_state(account: Account, words: str) -> str:
     now = clock.now_ms()
     if account.paused:
         return "paused"
     if (account.blocked_until or 0) > now:
         return f"waiting until {_when(account.blocked_until, account)}: {account.blocked_reason}"
     if account.fields is None and not account.observing:
-        return f"not installed yet: run `python -m plugin install {account.crm}`"
+        return f"not installed yet: run `python -m plugin install {words}`"
     return "observing, nothing is written" if account.observing else "working"
 
 
-def _webhooks_state(account: Account) -> str:
-    """How webhooks stand where each account has its own; "" where accounts share them."""
+def _webhooks_state(account: Account, words: str) -> str:
+    """How webhooks stand where each account has its own; "" where accounts share them, and where
+    none are wanted: after ``uninstall``, or before a start that was put off."""
+    if account.paused and account.fields is None:
+        return ""
     match adapter_of(account.crm).declaration.webhooks:
-        case Webhooks.API if account.subscribed_at is None:
-            return f"none yet: run `python -m plugin subscribe {account.crm}`"
         case Webhooks.API:
-            return f"in order on {_when(account.subscribed_at, account)}"
+            return _subscription(account, words)
         case Webhooks.BY_HAND if account.own_secrets is None:
-            return f"no secret yet: run `python -m plugin secret {account.crm}`"
+            return f"no secret yet: run `python -m plugin secret {words}`"
         case _:
             return ""
 
 
+def _subscription(account: Account, words: str) -> str:
+    again = f"run `python -m plugin subscribe {words}`"
+    if account.subscribed_at is None:
+        return f"none yet: {again}"
+    if not account.subscribed_at:
+        return f"not made to the end: the worker tries again, or {again}"
+    seen = _when(account.subscribed_at, account)
+    if clock.now_ms() - account.subscribed_at < LOOKED_AFTER:
+        return f"in order on {seen}"
+    return f"not seen in order since {seen}: the worker looks daily, or {again}"
+
+
 def _budget(account: Account, told: Allowance) -> str:
     share = round(told.limit * account.policy.rate_share)
+    if accounts.milliseconds(told.ends_at) <= clock.now_ms():
+        return f"none of {share:,} {told.unit} used by the plugin today"
     left = "" if told.left is None else f"; {told.left:,} left of all {told.limit:,}"
     until = told.ends_at.astimezone(account.zone).strftime("%Y-%m-%d %H:%M")
     return f"{told.used:,} of {share:,} {told.unit} used by the plugin until {until}{left}"
 
 
-def _account_status(console: Console, connection: sa.Connection, account: Account) -> None:
+def _account_status(
+    console: Console, connection: sa.Connection, account: Account, words: str
+) -> None:
+    """``words``: see ``words_for``."""
     mine = account.id
 
     def number(query: Any) -> int:
         return connection.scalar(query) or 0
 
     count = sa.func.count()
-    console.print(f"[bold]{account.crm} {account.crm_id}[/] {account.name}", markup=True)
-    console.print(f"  state       {_account_state(account)}", markup=False)
+    title, name = escape(f"{account.crm} {account.crm_id}"), escape(account.name)
+    console.print(f"[bold]{title}[/] {name}", markup=True)
+    console.print(f"  state       {_account_state(account, words)}", markup=False)
     people = number(
         sa.select(count).where(contact.c.account_id == mine, contact.c.gone_at.is_(None))
     )
@@ -120,10 +143,11 @@ def _account_status(console: Console, connection: sa.Connection, account: Accoun
     if unowned:
         console.print(
             f"  unassigned  {unowned} open tasks have no owner: set one with "
-            f"`python -m plugin configure {account.crm} --fallback-owner ID`"
+            f"`python -m plugin configure {words} --fallback-owner ID`",
+            markup=False,
         )
     console.print(f"  last sweep  {_when(account.swept_at, account)}")
-    if webhooks := _webhooks_state(account):
+    if webhooks := _webhooks_state(account, words):
         console.print(f"  webhooks    {webhooks}", markup=False)
     if account.allowance:
         console.print(f"  budget      {_budget(account, account.allowance)}", markup=False)
@@ -184,11 +208,7 @@ def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
     parts = open_for_command()
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
-        moved = connection.scalar(
-            sa.select(alias.c.new_id).where(
-                alias.c.account_id == account.id, alias.c.old_id == contact_id
-            )
-        )
+        moved = moved_to(connection, account, contact_id)
         wanted = moved or contact_id
         row = connection.execute(
             sa.select(contact).where(contact.c.account_id == account.id, contact.c.crm_id == wanted)

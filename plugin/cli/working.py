@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import click
+import sqlalchemy as sa
 
 from plugin import clock
 from plugin.app import Parts, create_worker
@@ -12,15 +13,19 @@ from plugin.cli.command import (
     account_option,
     crm_argument,
     holding_lane,
+    moved_to,
     open_for_command,
     session_of,
+    words_for,
 )
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, CrmError, PluginError
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter
 from plugin.storage import accounts, deliveries, hints
+from plugin.storage.accounts import Account
 from plugin.storage.hints import HintKind
+from plugin.storage.tables import alias, contact, contact_deal, hint, referral, task
 
 
 @click.command()
@@ -80,16 +85,22 @@ def sweep(crm: Adapter, account_id: str | None) -> None:
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
     session = session_of(parts, account)
-    with holding_lane(parts, account) as lane:
+    with holding_lane(parts, account, session) as (lane, account):
         upkeep = Upkeep(
             parts.database, account, session, lane,
             batch_size=crm.declaration.batch_size, now_ms=clock.now_ms,
         )  # fmt: skip
         outbox = Outbox(parts.database, account, session, lane, now_ms=clock.now_ms)
         upkeep.read_users()
-        found = upkeep.sweep()
+        state, found = upkeep.sweep(None)
+        while state:
+            state, more = upkeep.sweep(state)
+            found += more
         changed = upkeep.read_tasks(outbox)
-        vanished = upkeep.check_ids()
+        last, vanished = upkeep.check_ids(None)
+        while last:
+            last, more = upkeep.check_ids(last)
+            vanished += more
     click.echo(
         f"{found} modified records and {vanished} vanished contacts are looked at again; "
         f"{changed} contacts have tasks that changed."
@@ -100,7 +111,8 @@ def sweep(crm: Adapter, account_id: str | None) -> None:
 @crm_argument
 @click.argument("contact_id")
 @account_option
-def erase(crm: Adapter, contact_id: str, account_id: str | None) -> None:
+@click.option("--already-deleted", is_flag=True, help="Do not ask the CRM whether it is gone.")
+def erase(crm: Adapter, contact_id: str, account_id: str | None, already_deleted: bool) -> None:
     """Privacy deletion: have every trace of a person removed, here and from our fields and tasks.
 
     For CRMs that do not tell such a deletion by themselves. The contact has to be deleted in the
@@ -109,13 +121,64 @@ def erase(crm: Adapter, contact_id: str, account_id: str | None) -> None:
     parts = open_for_command()
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
-    if session_of(parts, account).existing([contact_id]):
+        words = words_for(account, accounts.all_accounts(connection))
+        moved = moved_to(connection, account, contact_id)
+        present = moved or contact_id
+        if not _is_known(connection, account, present):
+            # What was erased is never learned again: this may become somebody's id some day.
+            raise ConfigurationError(
+                f"CONTACT_ID {contact_id}: nothing is known of such a contact here, so there is "
+                "nothing to erase"
+            )
+    if moved:
+        click.echo(f"{contact_id} was merged into {moved}.")
+    if not already_deleted:
+        _require_gone(parts, crm, account, present)
+    with parts.database.write() as connection:
+        hints.mark(connection, account.id, HintKind.ERASE, [present], due_at=clock.now_ms())
+    click.echo(f"The worker erases contact {present} of account {account.crm_id}.")
+    if account.paused:
+        click.echo(f"The account is paused: it happens after `python -m plugin resume {words}`.")
+
+
+def _is_known(connection: sa.Connection, account: Account, contact_id: str) -> bool:
+    """Whether anything here is about this contact."""
+    columns = (
+        (contact, (contact.c.crm_id,)),
+        (alias, (alias.c.new_id,)),
+        (referral, (referral.c.referred_id, referral.c.referrer_id)),
+        (task, (task.c.subject_id, task.c.target_id)),
+        (contact_deal, (contact_deal.c.contact_id,)),
+    )
+    queries = [
+        sa.select(sa.literal(1)).where(
+            table.c.account_id == account.id, sa.or_(*(one == contact_id for one in ids))
+        )
+        for table, ids in columns
+    ]
+    queries.append(
+        sa.select(sa.literal(1)).where(
+            hint.c.account_id == account.id,
+            hint.c.kind.in_((HintKind.CONTACT, HintKind.ERASE)),
+            hint.c.record_id == contact_id,
+        )
+    )
+    return connection.execute(sa.union_all(*queries).limit(1)).first() is not None
+
+
+def _require_gone(parts: Parts, crm: Adapter, account: Account, contact_id: str) -> None:
+    """Raises ``ConfigurationError`` where the CRM still has the contact, and ``PluginError`` where
+    it does not say."""
+    try:
+        there = session_of(parts, account).existing([contact_id])
+    except CrmError as error:
+        raise PluginError(
+            f"{error}\nIf the contact is deleted there: --already-deleted does not ask the CRM."
+        ) from error
+    if there:
         raise ConfigurationError(
             f"CONTACT_ID {contact_id} is still in {crm.declaration.title}: delete it there first"
         )
-    with parts.database.write() as connection:
-        hints.mark(connection, account.id, HintKind.ERASE, [contact_id], due_at=clock.now_ms())
-    click.echo(f"The worker erases contact {contact_id} of account {account.crm_id}.")
 
 
 @click.group()

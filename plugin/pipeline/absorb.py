@@ -279,12 +279,13 @@ def absorb_changes(
     *,
     keeps_history: bool,
     with_history: bool,
-    seen_at: int,
+    heard_at: Mapping[str, int],
+    now: int,
     ripples: Ripples,
 ) -> None:
     """Write down the history that came along; where the present value does not follow from what
     is known, something was missed: read the history next time, or, where the CRM keeps none,
-    date the value by the instant it was seen."""
+    date the value by when we last heard of the contact (``heard_at``), else by ``now``."""
     rows = [
         _change(snapshot, change.field, milliseconds(change.at), _still_told(snapshot, change))
         for snapshot in snapshots
@@ -295,8 +296,9 @@ def absorb_changes(
     _forget_corrected(connection, account, snapshots, known)
     if not (with_history and keeps_history):
         for snapshot in snapshots:
+            seen_at = heard_at.get(snapshot.card.crm_id, now)
             latest = {one.field: one.value for one in known.get(snapshot.card.crm_id, ())}
-            for name, value in _present_values(snapshot).items():
+            for name, value in _present_values(account, snapshot).items():
                 if latest.get(name, "") == changes.cut(value):
                     continue
                 if keeps_history:
@@ -338,12 +340,11 @@ def _forget_corrected(
                 changes.replace(connection, account.id, contact_id, one, value)
 
 
-def _present_values(snapshot: ContactSnapshot) -> dict[str, str]:
-    values = {
-        name: snapshot.values.get(name, "")
-        for name in ("spiral_rating", "spiral_rated_on", NAME_FIELD)
-    }
-    return {**values, "score": snapshot.score}
+def _present_values(account: Account, snapshot: ContactSnapshot) -> dict[str, str]:
+    """What the fields say now. One that could not be read says nothing: it was not emptied."""
+    told = ("spiral_rating", "spiral_rated_on", NAME_FIELD)
+    values = {name: snapshot.values[name] for name in told if name in snapshot.values}
+    return {**values, "score": snapshot.score} if account.rating_property else values
 
 
 def drop_referrals(connection: sa.Connection, ids: Sequence[int]) -> None:

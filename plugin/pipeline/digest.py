@@ -17,7 +17,7 @@ from plugin.pipeline.absorb import NAME_FIELD
 from plugin.pipeline.erase import name_subject
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.leave import merge_changes
-from plugin.ports import Adapter, Event, EventKind, Parsed, Received
+from plugin.ports import Adapter, Declaration, Event, EventKind, Parsed, Received
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, changes, deliveries, hints, inbox
@@ -39,13 +39,16 @@ class _Notes:
     """What the events of one round say about one account."""
 
     contacts: set[str] = field(default_factory=set)
+    heard: dict[str, int] = field(default_factory=dict)
     history: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     deals: set[str] = field(default_factory=set)
     changes: list[dict[str, object]] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
-    hashes: dict[str, str] = field(default_factory=dict)
+
+    def hear(self, contact_id: str, at: int) -> None:
+        self.heard[contact_id] = max(at, self.heard.get(contact_id, at))
 
 
 @dataclass(kw_only=True)
@@ -162,7 +165,10 @@ class Digest:
                     erased[account.crm_id].words.add(event.change.value if event.change else "")
                     notes[account.id].contacts.add(event.record_id)
                 elif not event.ours:
-                    _collect(notes[account.id], account, event)
+                    _collect(
+                        notes[account.id], account, event,
+                        self._adapters[stored.crm].declaration, stored.received_at,
+                    )  # fmt: skip
             self._redact(connection, stored, _received(stored, known), erased)
             if result.unreadable:
                 reason = "; ".join(f"event {at}: {why}" for at, why in result.unreadable[:5])
@@ -244,10 +250,14 @@ def _told_names(event: Event) -> list[str]:
     return [name_subject(text_key(name)) for name in split_referrers(event.change.value)]
 
 
-def _collect(noted: _Notes, account: Account, event: Event) -> None:
+def _collect(
+    noted: _Notes, account: Account, event: Event, declared: Declaration, received_at: int
+) -> None:
     match event.kind:
         case EventKind.CONTACT_CHANGED:
             noted.contacts.add(event.record_id)
+            if not declared.tells_changes:
+                noted.hear(event.record_id, received_at)
         case EventKind.CONTACT_DELETED:
             noted.deleted.add(event.record_id)
         case EventKind.CONTACT_ERASED:
@@ -260,7 +270,11 @@ def _collect(noted: _Notes, account: Account, event: Event) -> None:
         case EventKind.DEAL_CHANGED | EventKind.DEAL_DELETED:
             noted.deals.add(event.record_id)
             noted.contacts.update(event.contact_ids)
-    if event.change:
+    if event.change and not declared.dates_changes:
+        # A delivery that comes late, or again, must not tell of a rating anew: only what reading
+        # the contact shows is believed, and dated by this.
+        noted.hear(event.record_id, milliseconds(event.change.at))
+    elif event.change:
         name = event.change.field
         if name.startswith(f"{SCORE}:"):
             if name != f"{SCORE}:{account.rating_property}":
@@ -302,7 +316,14 @@ def _write(connection: sa.Connection, account_id: int, noted: _Notes, now: int) 
     changes.add(connection, account_id, noted.changes)
     for old in sorted({str(one["contact_id"]) for one in noted.changes} & moved.keys()):
         merge_changes(connection, account_id, old, moved[old])
-    hints.mark(connection, account_id, HintKind.CONTACT, present(noted.contacts), due_at=now)
+    hints.mark(
+        connection,
+        account_id,
+        HintKind.CONTACT,
+        present(noted.contacts),
+        due_at=now,
+        heard_at={moved.get(one, one): at for one, at in noted.heard.items()},
+    )
     hints.mark(
         connection,
         account_id,

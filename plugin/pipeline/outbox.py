@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from plugin.errors import CrmError, CrmUnavailable
 from plugin.manifest import LANGUAGES
 from plugin.pipeline.lanes import Lane
-from plugin.ports import CrmTask, Failure, Session, TaskDraft, TaskUpdate
+from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
 from plugin.storage import hints, tasks
 from plugin.storage.accounts import Account
@@ -114,8 +114,16 @@ class Outbox:
         except CrmError:
             self._not_made(ids)
             raise
+        self._note_created(rows, created)
+        if created.stopped:
+            raise created.stopped
+
+    def _note_created(self, rows: Sequence[sa.Row[Any]], created: CreatedTasks) -> None:
+        """Those whose answer is missing stay in ``sending`` and are looked for first, as do those
+        that were looked for before; all others that were not sent are intended as before."""
+        failed = {failure.item: failure for failure in created.failures}
+        unsent = []
         with self._lane.write() as connection:
-            failed = {failure.item: failure for failure in created.failures}
             for row in rows:
                 if row.key in created.crm_ids:
                     _now_open(connection, row.id, created.crm_ids[row.key])
@@ -126,6 +134,10 @@ class Outbox:
                         state=TaskState.REFUSED,
                         reason=failed[row.key].reason[:500],
                     )
+                elif created.stopped and row.key not in created.unknown:
+                    unsent.append(row)
+            first = [row.id for row in unsent if row.state == TaskState.INTENDED]
+            tasks.save(connection, first, state=TaskState.INTENDED, sent_at=None)
 
     def _not_made(self, ids: Sequence[int]) -> None:
         with self._lane.write() as connection:

@@ -19,7 +19,7 @@ from plugin.storage.tables import account
 
 SECRETS_REMEMBERED = 5_000  # milliseconds an account's own secrets are kept in memory
 SECRETS_RENEWED = 1_000  # the same where one of them did not fit
-TOPIC = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of an address, behind the CRM's name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ class Receiver:
         adapter = self._adapters.get(crm)
         if adapter is None:
             raise UnknownEndpoint(f"no CRM called {crm!r}")
-        if topic and not TOPIC.fullmatch(topic):
+        if any(part and not PART.fullmatch(part) for part in (endpoint, topic)):
             raise UnknownEndpoint("no such address")
         sender = self._sender(crm, endpoint, younger_than=SECRETS_REMEMBERED)
         delivery = Delivery(

@@ -148,6 +148,15 @@ class Reconciler:
             )
         return seen != len(batch)
 
+    def _heard_at(self, batch: Sequence[Hint]) -> dict[str, int]:
+        """When deliveries told of these contacts, in the time the model lives in."""
+        present, now = milliseconds(self._utc_now()), self._now_ms()
+        return {
+            one.record_id: present - (now - one.heard_at)
+            for one in batch
+            if one.heard_at is not None
+        }
+
     def _known_deals(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """The deals of those contacts that were read before, as far as was heard since."""
         with self._database.read() as connection:
@@ -194,7 +203,8 @@ class Reconciler:
                 loaded.contacts,
                 keeps_history=self._keeps_history,
                 with_history=with_history,
-                seen_at=milliseconds(self._utc_now()),
+                heard_at=self._heard_at(batch),
+                now=milliseconds(self._utc_now()),
                 ripples=ripples,
             )
             unsure = set(ripples.history) if self._keeps_history and not with_history else set()
@@ -243,8 +253,11 @@ class Reconciler:
         waiting = {one.record_id for one in left if not one.deleted and one.attempts == 0}
         gone = [one.record_id for one in left if one.record_id not in waiting]
         if gone:
-            # Not every CRM tells of merges: the deals may be somebody else's now.
-            theirs = leave.deals_of(connection, account, gone)
+            # Not every CRM tells of merges: the deals may be somebody else's now. Once: looking
+            # at a deal also looks at whom it had, and so at those who are gone.
+            known = absorb.known_contacts(connection, account, gone)
+            leaving = [one for one, row in known.items() if row.gone_at is None]
+            theirs = leave.deals_of(connection, account, leaving)
             hints.mark(connection, account.id, HintKind.DEAL, theirs, due_at=self._now_ms())
             leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
             for row in tasks.of_subjects(connection, account.id, gone):

@@ -20,7 +20,14 @@ SECRET_BYTES = 32
 
 def subscription_due(account: Account, now: int) -> bool:
     """Once subscribed, webhooks are looked after daily: some CRMs give them up by themselves."""
-    return account.subscribed_at is not None and now - account.subscribed_at >= DAY
+    since = account.subscribed_at
+    return since is not None and now - since >= DAY and now >= (account.subscribe_after or 0)
+
+
+def put_off(account: Account, lane: Lane, *, until: int) -> None:
+    """Webhooks that could not be made are tried again then."""
+    with lane.write() as connection:
+        accounts.save(connection, account.id, subscribe_after=until)
 
 
 def subscribe(
@@ -41,22 +48,23 @@ def subscribe(
     """
     target = f"{public_url}{account.path}"
     before = tuple(vault.decrypt(account.own_secrets).split(",")) if account.own_secrets else ()
+    kept = (token_urlsafe(SECRET_BYTES),) if renew else before
+    strict |= SIGNATURE_ONLY in before
+    # Before the CRM is asked: no delivery must come that cannot be told from a forgery, and what
+    # fails half way is finished by the worker.
+    with lane.write() as connection:
+        accounts.save(
+            connection, account.id, own_secrets=vault.encrypt(",".join(kept)), subscribed_at=0
+        )
     if renew:
         session.unsubscribe(target)
-        kept: tuple[str, ...] = (token_urlsafe(SECRET_BYTES),)
-        strict |= SIGNATURE_ONLY in before
-        # Before the CRM knows it: no delivery must come that cannot be told from a forgery.
-        with lane.write() as connection:
-            accounts.save(connection, account.id, own_secrets=vault.encrypt(",".join(kept)))
-    else:
-        kept = before
     after = session.subscribe(target, kept)
     if strict and SIGNATURE_ONLY not in after:
         after = (SIGNATURE_ONLY, *after)
-    values: dict[str, object] = {"subscribed_at": now_ms()}
+    values: dict[str, object] = {"subscribed_at": now_ms(), "subscribe_after": None}
     if after != before:
         values["own_secrets"] = vault.encrypt(",".join(after))
-        if account.subscribed_at is not None:
+        if account.subscribed_at and not renew and not strict:
             log.warning("webhooks of account %s had to be made anew", account.id)
     with lane.write() as connection:
         accounts.save(connection, account.id, **values)

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from plugin.errors import CrmError, CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from plugin.errors import (
+    CrmError,
+    CrmRateLimited,
+    CrmRejected,
+    CrmUnauthorized,
+    CrmUnavailable,
+    RecordGone,
+)
 from plugin.pipeline.erase import Eraser
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import SETTLE, Outbox
 from plugin.pipeline.planning import plan_asks
 from plugin.pipeline.reconcile import Reconciler
-from plugin.pipeline.subscribe import subscribe, subscription_due
-from plugin.pipeline.upkeep import Upkeep
+from plugin.pipeline.subscribe import put_off, subscribe, subscription_due
+from plugin.pipeline.upkeep import Sweep, Upkeep, keep_allowance
 from plugin.ports import Adapter, Session
 from plugin.referral.workdays import week_of
 from plugin.secrets import Vault
@@ -37,7 +45,7 @@ FIRST_BACK_OFF = 5_000  # milliseconds
 LONGEST_BACK_OFF = 600_000
 UNAUTHORIZED_BACK_OFF = 3_600_000
 DEAL_RECHECKS = (30_000, 300_000)  # a CRM may attach the contacts a little after the deal
-DEALS_AT_ONCE = 500
+AGAIN_IN = 3_600_000  # milliseconds until webhooks that could not be made are tried again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,7 @@ class Turn:
         self._adapter = adapter
         self._session = session
         self._lane = lane
+        session.follow(account.allowance)
         declared = adapter.declaration
         self._upkeep = Upkeep(
             shop.database, account, session, lane,
@@ -82,9 +91,9 @@ class Turn:
             worked = self._work()
         except CrmError as error:
             self._block(error)
-            self._keep_allowance()
+            keep_allowance(self._account, self._session, self._lane)
             return True
-        self._keep_allowance()
+        keep_allowance(self._account, self._session, self._lane)
         if self._account.failures or self._account.blocked_reason:
             with self._lane.write() as connection:
                 accounts.save(
@@ -102,9 +111,9 @@ class Turn:
             self._contacts,
             self._tasks,
             self._reviews,
-            self._webhooks,
             self._sweeps,
             self._asks,
+            self._webhooks,
         )
         return any(step() for step in steps)
 
@@ -121,8 +130,19 @@ class Turn:
     def _directory(self) -> bool:
         if self._account.directory_read_at is not None:
             return False
-        self._upkeep.read_directory()
+        with self._anew(directory_cursor=None):
+            self._upkeep.read_directory()
         return True
+
+    @contextmanager
+    def _anew(self, **place: None) -> Iterator[None]:
+        """Long work begins anew where the CRM does not know the kept place any more."""
+        try:
+            yield
+        except CrmRejected:
+            with self._lane.write() as connection:
+                accounts.save(connection, self._account.id, **place)
+            raise
 
     def _erasures(self) -> bool:
         with self._shop.database.read() as connection:
@@ -142,7 +162,8 @@ class Turn:
         now = self._shop.now_ms()
         mine = self._account.id
         with self._shop.database.read() as connection:
-            found = hints.due(connection, mine, HintKind.DEAL, now=now, limit=DEALS_AT_ONCE)
+            size = self._adapter.declaration.batch_size
+            found = hints.due(connection, mine, HintKind.DEAL, now=now, limit=size)
             if not found:
                 return False
             ids = [one.record_id for one in found]
@@ -224,19 +245,26 @@ class Turn:
     def _webhooks(self) -> bool:
         if not self._shop.public_url or not subscription_due(self._account, self._shop.now_ms()):
             return False
-        subscribe(
-            self._account, self._session, self._lane,
-            vault=self._shop.vault, public_url=self._shop.public_url, now_ms=self._shop.now_ms,
-        )  # fmt: skip
+        try:
+            subscribe(
+                self._account, self._session, self._lane,
+                vault=self._shop.vault, public_url=self._shop.public_url, now_ms=self._shop.now_ms,
+            )  # fmt: skip
+        except (CrmRejected, CrmUnauthorized, RecordGone) as error:
+            # The sweep is there for what webhooks miss: it must not wait for them.
+            log.warning("webhooks of account %s are not in order: %s", self._account.id, error)
+            put_off(self._account, self._lane, until=self._shop.now_ms() + AGAIN_IN)
         return True
 
     def _sweeps(self) -> bool:
+        account = self._account
         if self._upkeep.sweep_due():
-            self._upkeep.sweep()
+            with self._anew(sweep=None):
+                self._upkeep.sweep(Sweep(**account.sweep) if account.sweep else None)
         elif self._upkeep.tasks_due():
             self._upkeep.read_tasks(self._outbox)
         elif self._upkeep.ids_due():
-            self._upkeep.check_ids()
+            self._upkeep.check_ids(account.ids_cursor)
         else:
             return False
         return True
@@ -259,21 +287,16 @@ class Turn:
         self._tasks()
         return True
 
-    def _keep_allowance(self) -> None:
-        """What is left of the CRM's daily budget outlives this process, and ``status`` shows it."""
-        allowance = self._session.allowance
-        if allowance is not None and allowance != self._account.allowance:
-            with self._lane.write() as connection:
-                accounts.save(
-                    connection, self._account.id, allowance=accounts.allowance_json(allowance)
-                )
-
     # -------------------------------------------------------------------------- failures
 
     def _block(self, error: CrmError) -> None:
         now = self._shop.now_ms()
         failures = self._account.failures
         match error:
+            case CrmRateLimited() if error.guessed:
+                failures += 1
+                wait = round(error.retry_after * 1000) * 2 ** min(failures - 1, 10)
+                wait = min(LONGEST_BACK_OFF, wait)
             case CrmRateLimited():
                 wait = max(1_000, round(error.retry_after * 1000))
             case CrmUnavailable():

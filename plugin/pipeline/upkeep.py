@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 import sqlalchemy as sa
 
@@ -24,6 +25,25 @@ log = logging.getLogger(__name__)
 HOUR = 3_600_000  # milliseconds
 WEEK = 7 * 24 * HOUR
 OVERLAP = 10 * 60_000  # search indexes and clocks lag: look a little further back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """How far a sweep has come; instants in UTC milliseconds. ``deals``: the contacts are done."""
+
+    since: int
+    started: int
+    cursor: str | None = None
+    deals: bool = False
+
+
+def keep_allowance(account: Account, session: Session, lane: Lane) -> None:
+    """What was spent of the CRM's daily budget is kept with the account: it outlives the process,
+    the next holder of the lane goes on from it, and ``status`` shows it."""
+    allowance = session.allowance
+    if allowance is not None and allowance != account.allowance:
+        with lane.write() as connection:
+            accounts.save(connection, account.id, allowance=accounts.allowance_json(allowance))
 
 
 class Upkeep:
@@ -106,36 +126,41 @@ class Upkeep:
 
     def sweep_due(self) -> bool:
         since = self._account.swept_at or self._account.connected_at
-        return self._now_ms() - since >= HOUR
+        return self._account.sweep is not None or self._now_ms() - since >= HOUR
 
-    def sweep(self) -> int:
-        """Mark everything modified since the last sweep; returns how many contacts and deals."""
-        started = self._now_ms()
-        since = instant((self._account.swept_at or self._account.connected_at) - OVERLAP)
-        marked = 0
-        cursor: str | None = None
-        while True:
-            page = self._session.contacts_changed_since(since, cursor)
-            ripples = Ripples()
-            with self._lane.write() as connection:
-                absorb.absorb_cards(connection, self._account, page.items, ripples)
-                ripples.history |= {one.crm_id for one in page.items}
-                self._mark(connection, ripples)
-            marked += len(page.items)
-            cursor = page.cursor
-            if cursor is None:
-                break
-        while True:
-            deals = self._session.deals_changed_since(since, cursor)
-            with self._lane.write() as connection:
-                hints.mark(connection, self._account.id, HintKind.DEAL, deals.items, due_at=started)
-            marked += len(deals.items)
-            cursor = deals.cursor
-            if cursor is None:
-                break
+    def sweep(self, state: Sweep | None) -> tuple[Sweep | None, int]:
+        """One more page of what was modified since the last sweep: marks it. Returns how far the
+        sweep has come, None where it is through, and how many records were marked.
+
+        Where it stands is kept: a CRM that gives no more today goes on from there tomorrow.
+        """
+        state = state or Sweep(
+            since=(self._account.swept_at or self._account.connected_at) - OVERLAP,
+            started=self._now_ms(),
+        )
+        marked, following = (self._sweep_deals if state.deals else self._sweep_contacts)(state)
+        values: dict[str, object] = {"sweep": asdict(following) if following else None}
+        if following is None:
+            values["swept_at"] = state.started
         with self._lane.write() as connection:
-            accounts.save(connection, self._account.id, swept_at=started)
-        return marked
+            accounts.save(connection, self._account.id, **values)
+        return following, marked
+
+    def _sweep_contacts(self, state: Sweep) -> tuple[int, Sweep]:
+        page = self._session.contacts_changed_since(instant(state.since), state.cursor)
+        ripples = Ripples()
+        with self._lane.write() as connection:
+            absorb.absorb_cards(connection, self._account, page.items, ripples)
+            ripples.history |= {one.crm_id for one in page.items}
+            self._mark(connection, ripples)
+        return len(page.items), replace(state, cursor=page.cursor, deals=page.cursor is None)
+
+    def _sweep_deals(self, state: Sweep) -> tuple[int, Sweep | None]:
+        page = self._session.deals_changed_since(instant(state.since), state.cursor)
+        mine, now = self._account.id, self._now_ms()
+        with self._lane.write() as connection:
+            hints.mark(connection, mine, HintKind.DEAL, page.items, due_at=now)
+        return len(page.items), replace(state, cursor=page.cursor) if page.cursor else None
 
     def tasks_due(self) -> bool:
         last = self._account.tasks_read_at or self._account.connected_at
@@ -164,37 +189,38 @@ class Upkeep:
 
     def ids_due(self) -> bool:
         last = self._account.ids_checked_at or self._account.connected_at
-        return _due(last, WEEK, self._now_ms())
+        return self._account.ids_cursor is not None or _due(last, WEEK, self._now_ms())
 
-    def check_ids(self) -> int:
-        """Find contacts that vanished without a word; returns how many."""
-        vanished: list[str] = []
-        after = ""
-        while True:
-            with self._database.read() as connection:
-                ids = list(
-                    connection.execute(
-                        sa.select(contact.c.crm_id)
-                        .where(
-                            contact.c.account_id == self._account.id,
-                            contact.c.gone_at.is_(None),
-                            contact.c.crm_id > after,
-                        )
-                        .order_by(contact.c.crm_id)
-                        .limit(self._batch_size)
-                    ).scalars()
-                )
-            if not ids:
-                break
-            after = ids[-1]
-            there = self._session.existing(ids)
-            vanished += [one for one in ids if one not in there]
-        with self._lane.write() as connection:
-            hints.mark(
-                connection, self._account.id, HintKind.CONTACT, vanished, due_at=self._now_ms()
+    def check_ids(self, after: str | None) -> tuple[str | None, int]:
+        """Find contacts that vanished without a word, one batch behind the id ``after``. Returns
+        the last id that was looked at, None where the check is through, and how many vanished.
+
+        Where it stands is kept, like a sweep's.
+        """
+        mine = self._account.id
+        with self._database.read() as connection:
+            ids = list(
+                connection.execute(
+                    sa.select(contact.c.crm_id)
+                    .where(
+                        contact.c.account_id == mine,
+                        contact.c.gone_at.is_(None),
+                        contact.c.crm_id > (after or ""),
+                    )
+                    .order_by(contact.c.crm_id)
+                    .limit(self._batch_size)
+                ).scalars()
             )
-            accounts.save(connection, self._account.id, ids_checked_at=self._now_ms())
-        return len(vanished)
+        there = self._session.existing(ids) if ids else frozenset()
+        vanished = [one for one in ids if one not in there]
+        last = ids[-1] if ids else None
+        values: dict[str, object] = {"ids_cursor": last}
+        if last is None:
+            values["ids_checked_at"] = self._now_ms()
+        with self._lane.write() as connection:
+            hints.mark(connection, mine, HintKind.CONTACT, vanished, due_at=self._now_ms())
+            accounts.save(connection, mine, **values)
+        return last, len(vanished)
 
     def _mark(self, connection: sa.Connection, ripples: Ripples) -> None:
         now = self._now_ms()

@@ -160,13 +160,14 @@ class Worker:
                     found.append(account)
         return found
 
-    @staticmethod
-    def _upkeep_due(account: Account, now: int) -> bool:
+    def _upkeep_due(self, account: Account, now: int) -> bool:
         if (account.blocked_until or 0) > now:
             return False
         hour_ago = now - 3_600_000
         marks = (account.users_read_at, account.swept_at or account.connected_at)
-        return subscription_due(account, now) or any((mark or 0) <= hour_ago for mark in marks)
+        webhooks = bool(self._shop.public_url) and subscription_due(account, now)
+        begun = account.sweep is not None or account.ids_cursor is not None
+        return begun or webhooks or any((mark or 0) <= hour_ago for mark in marks)
 
     def _turns(self, account: Account, lane: Lane) -> bool:
         worked = False

@@ -104,11 +104,12 @@ class Processes:
 
     Each gets a session of its own: a Ctrl-C in the terminal reaches the demo alone, which then
     ends the others in order. Logs are in ``folder``; a process started again goes on with its own.
+    ``bell`` ends all waiting.
     """
 
     def __init__(self, bell: Bell, environ: Mapping[str, str], folder: Path) -> None:
         self.folder = folder
-        self._bell = bell
+        self.bell = bell
         self._environ = dict(environ)
         self._started: list[Started] = []
 
@@ -142,7 +143,7 @@ class Processes:
         (self.folder / f"{name}.log").unlink(missing_ok=True)
         command = self.start(name, *words, typed=typed)
         while command.popen.poll() is None:
-            self._bell.pause(POLL)
+            self.bell.pause(POLL)
         self._started.remove(command)
         if command.popen.returncode:
             raise Trouble(f"`{name}` failed ({command.popen.returncode}).{command.tail()}")
@@ -150,7 +151,7 @@ class Processes:
 
     def check(self) -> None:
         """Raises ``Trouble`` where one has ended by itself, ``Stopped`` where we should."""
-        self._bell.check()
+        self.bell.check()
         for one in self._started:
             if one.popen.poll() is not None:
                 raise Trouble(
@@ -172,7 +173,7 @@ class Processes:
                         return
                 if time.monotonic() > deadline:
                     raise Trouble(f"The {one.name} process does not answer at {url}.{one.tail()}")
-                self._bell.pause(POLL)
+                self.bell.pause(POLL)
 
     def stop(self, one: Started) -> None:
         """End it, by force where it does not end by itself."""

@@ -61,12 +61,15 @@ class Account:
     swept_at: int | None
     tasks_read_at: int | None
     ids_checked_at: int | None
+    ids_cursor: str | None
+    sweep: dict[str, Any] | None
     asks_planned_week: int | None
     asks_to_plan: bool
     blocked_until: int | None
     blocked_reason: str | None
     failures: int
     subscribed_at: int | None
+    subscribe_after: int | None
     allowance: Allowance | None
 
     @property

@@ -6,7 +6,7 @@ on an old version never clears a newer one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +29,8 @@ class Hint:
     history: bool
     deleted: bool
     attempts: int
+    heard_at: int | None = None
+    """UTC milliseconds when a delivery last told that the record had changed."""
 
 
 def mark(
@@ -40,8 +42,12 @@ def mark(
     due_at: int,
     history: bool = False,
     deleted: bool = False,
+    heard_at: Mapping[str, int] | None = None,
 ) -> None:
-    """Note that these records have to be looked at; a parked one gets another chance."""
+    """Note that these records have to be looked at; a parked one gets another chance.
+
+    ``heard_at``: when deliveries told of them; the last one counts.
+    """
     rows = [
         {
             "account_id": account_id,
@@ -51,6 +57,7 @@ def mark(
             "due_at": due_at,
             "history": history,
             "deleted": deleted,
+            "heard_at": (heard_at or {}).get(record_id),
             "attempts": 0,
             "parked": None,
         }
@@ -66,6 +73,11 @@ def mark(
         due_at=sa.case((hint.c.parked.is_(None), sooner), else_=due_at),
         history=sa.or_(hint.c.history, sa.literal(history)),
         deleted=sa.or_(hint.c.deleted, sa.literal(deleted)),
+        heard_at=sa.case(
+            (sa.text("excluded.heard_at IS NULL"), hint.c.heard_at),
+            (hint.c.heard_at > sa.text("excluded.heard_at"), hint.c.heard_at),
+            else_=sa.text("excluded.heard_at"),
+        ),
     )
 
 
@@ -91,6 +103,7 @@ def due(
             history=row.history,
             deleted=row.deleted,
             attempts=row.attempts,
+            heard_at=row.heard_at,
         )
         for row in rows
     ]

@@ -32,6 +32,7 @@ account = sa.Table(
     sa.Column("endpoint", Id),  # last part of the address of its own; null: it shares one
     sa.Column("own_secrets", sa.Text),  # encrypted; what signs deliveries to its own address
     sa.Column("subscribed_at", Instant),  # when its webhooks were last seen to be in order
+    sa.Column("subscribe_after", Instant),  # not before: the CRM refused
     sa.Column("allowance", sa.JSON(none_as_null=True)),  # of the CRM's daily budget
     sa.Column("mode", sa.String(16), nullable=False, default="write"),
     sa.Column("paused", sa.Boolean, nullable=False, default=False),
@@ -54,6 +55,8 @@ account = sa.Table(
     sa.Column("swept_at", Instant),
     sa.Column("tasks_read_at", Instant),
     sa.Column("ids_checked_at", Instant),
+    sa.Column("ids_cursor", Id),  # the last id of the check under way
+    sa.Column("sweep", sa.JSON(none_as_null=True)),  # the sweep under way (pipeline.upkeep)
     sa.Column("asks_planned_week", sa.Integer),  # ordinal of the Monday of the week last planned
     sa.Column("asks_to_plan", sa.Boolean, nullable=False, default=False),
     sa.Column("blocked_until", Instant),
@@ -108,6 +111,7 @@ hint = sa.Table(
     sa.Column("due_at", Instant, nullable=False),
     sa.Column("history", sa.Boolean, nullable=False),  # read the property history too
     sa.Column("deleted", sa.Boolean, nullable=False),  # the CRM said so: no grace when missing
+    sa.Column("heard_at", Instant),  # when a delivery last told that the record had changed
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("parked", sa.Text),  # why it waits for a person
     sa.Index("ix_hint_account_id_due_at", "account_id", "parked", "due_at"),

@@ -9,9 +9,10 @@ from typing import cast
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from plugin.errors import SignatureError, UnknownEndpoint
+from plugin.errors import ConfigurationError, SignatureError, UnknownEndpoint
 from plugin.pipeline.receive import Receiver
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def webhooks(receiver: Receiver) -> Blueprint:
     def receive(crm: str, endpoint: str = "", topic: str = "") -> Response:
         # Werkzeug silently cuts a body whose length was not told: one byte more tells.
         request.max_content_length = MAX_BODY + 1
-        body = request.get_data(cache=False)
+        body = _body()
         if len(body) > MAX_BODY:
             raise RequestEntityTooLarge
         receiver.receive(
@@ -44,23 +45,45 @@ def webhooks(receiver: Receiver) -> Blueprint:
         return Response(status=204)
 
     @blueprint.errorhandler(SignatureError)
-    def refuse(error: SignatureError) -> tuple[str, int]:
+    def refuse(error: SignatureError) -> Response:
         log.info("delivery refused: %s", error)
-        return "signature missing or wrong\n", 401
+        return _said("signature missing or wrong", 401)
 
     @blueprint.errorhandler(UnknownEndpoint)
-    def unknown(error: UnknownEndpoint) -> tuple[str, int]:
-        return f"{error}\n", 404
+    def unknown(_error: UnknownEndpoint) -> Response:
+        return _said("no such address", 404)
+
+    @blueprint.errorhandler(BadRequest)
+    def broken(_error: BadRequest) -> Response:
+        return _said("the request is broken", 400)
 
     @blueprint.errorhandler(RequestEntityTooLarge)
-    def too_large(_error: RequestEntityTooLarge) -> tuple[str, int]:
+    def too_large(_error: RequestEntityTooLarge) -> Response:
         crm = str((request.view_args or {}).get("crm"))
-        return f"more than {MAX_BODY} bytes\n", receiver.too_large_status(crm)
+        return _said(f"more than {MAX_BODY} bytes", receiver.too_large_status(crm))
 
     @blueprint.errorhandler(sa.exc.SQLAlchemyError)
     @blueprint.errorhandler(FutureTimeout)
-    def not_kept(error: Exception) -> tuple[str, int]:
+    @blueprint.errorhandler(OSError)
+    def not_kept(error: Exception) -> Response:
         log.error("a delivery could not be stored: %s", type(error).__name__)
-        return "not stored; please send it again\n", 503
+        return _said("not stored; please send it again", 503)
+
+    @blueprint.errorhandler(ConfigurationError)
+    def not_configured(error: ConfigurationError) -> Response:
+        log.error("a delivery could not be stored: %s", error)
+        return _said("not stored; please send it again", 503)
 
     return blueprint
+
+
+def _body() -> bytes:
+    """Raises ``BadRequest`` where it breaks off or its chunks are no chunks."""
+    try:
+        return request.get_data(cache=False)
+    except (OSError, ParseException) as error:
+        raise BadRequest from error
+
+
+def _said(text: str, status: int) -> Response:
+    return Response(f"{text}\n", status, mimetype="text/plain")

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from adapters.bottlecrm.reading import card
-from plugin.errors import CrmRejected, CrmUnauthorized
+from adapters.recent import Recent
+from plugin.errors import CrmRejected, CrmUnauthorized, CrmUnavailable
 from plugin.ports import FieldUpdate, Page, Session
-from schemas.bottlecrm import ContactSchema
+from schemas.bottlecrm import (
+    ContactAnswerSchema,
+    ContactSchema,
+    DealSchema,
+    DefinitionSchema,
+    ProfileSchema,
+)
 from tests.adapters.bottlecrm import Connected
+from tests.adapters.conftest import Time
 from tests.payloads.bottlecrm.stand_in import Crm
 from tests.stand_in import Fault
 
@@ -173,6 +182,115 @@ def test_only_fields_that_are_switched_on_are_read(there: Connected, session: Se
 
     assert "spiral_stage" not in values
     assert "spiral_rating" in values
+
+
+def test_many_contacts_are_looked_for_in_the_list(there: Connected, session: Session) -> None:
+    """Read once for all batches of one check; only those not in it are asked for singly."""
+    ids = [there.crm.contact("Erika", f"Muster{n}") for n in range(40)]
+    there.crm.delete(ids[0])
+
+    found = session.existing(ids[:20]) | session.existing(ids[20:])
+
+    assert found == frozenset(ids[1:])
+    assert there.asked() == ["GET /api/contacts/", f"GET /api/contacts/{ids[0]}/"]
+
+
+def test_a_contact_made_after_the_list_was_read_is_there(
+    there: Connected, session: Session
+) -> None:
+    """The list is good for ten minutes."""
+    ids = [there.crm.contact("Erika", f"Muster{n}") for n in range(10)]
+    session.existing(ids)
+    new = there.crm.contact("Otto", "Beispiel")
+    there.crm.calls.clear()
+
+    assert session.existing([*ids[1:], new]) == {*ids[1:], new}
+    assert there.asked() == [f"GET /api/contacts/{new}/"]
+
+
+def test_the_list_is_read_again_after_ten_minutes(
+    there: Connected, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of the next week begins anew."""
+    assert Recent.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(Recent.__init__.__kwdefaults__, "clock", time.clock)
+    session = there.install()
+    ids = [there.crm.contact("Erika", f"Muster{n}") for n in range(10)]
+    for seconds in (0, 599, 1):
+        time.sleep(seconds)
+        session.existing(ids)
+
+    assert there.asked() == ["GET /api/contacts/"] * 2
+
+
+def test_few_contacts_are_asked_for_singly(there: Connected, session: Session) -> None:
+    """The list of all would cost more."""
+    ids = [there.crm.contact("Erika", f"Muster{n}") for n in range(9)]
+
+    assert session.existing(ids) == frozenset(ids)
+    assert sorted(there.asked()) == sorted(f"GET /api/contacts/{one}/" for one in ids)
+
+
+def test_what_is_null_is_empty() -> None:
+    """Lists, switches and parts, wherever they come from."""
+    nothing = {"assigned_to": None, "custom_fields": None, "account_detail": None}
+    contact = {"id": NOBODY, **nothing}
+    answer = {
+        "contact_obj": contact,
+        "opportunities": None,
+        "opportunity_count": None,
+        "tasks": None,
+        "custom_field_definitions": None,
+    }
+    deal = {"id": NOBODY, "contacts": None, "assigned_to": None}
+    profile = {"id": NOBODY, "user_details": None, "is_active": None}
+    definition = {
+        "id": NOBODY,
+        "key": "k",
+        "field_type": "text",
+        "options": None,
+        "is_active": None,
+    }
+
+    told = ContactAnswerSchema().load(answer)
+
+    assert card(told["contact"]).owner_id is None
+    assert {k: v for k, v in told.items() if k != "contact"} == {
+        "deals": [], "deal_count": 0, "tasks": [], "definitions": [],
+    }  # fmt: skip
+    assert DealSchema().load(deal)["contacts"] == DealSchema().load(deal)["assigned_to"] == []
+    assert ProfileSchema().load(profile) == ProfileSchema().load({"id": NOBODY})
+    assert DefinitionSchema().load(definition) == DefinitionSchema().load(
+        {k: v for k, v in definition.items() if v is not None}
+    )
+
+
+def test_one_odd_contact_is_that_contacts_fault(
+    there: Connected, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone as in a list; where nothing can be read, it is BottleCRM's."""
+    erika = there.crm.contact("Erika", "Muster")
+    otto = there.crm.contact("Otto", "Beispiel")
+    answer = there.crm.answer
+
+    def spoilt(*asked: Any) -> Any:
+        status, content, headers = answer(*asked)
+        told = content.get("results", [content.get("contact_obj")])
+        for one in told:
+            if one["id"] in odd:
+                one["assigned_to"] = "nobody"
+        return status, content, headers
+
+    monkeypatch.setattr(there.crm, "answer", spoilt)
+
+    odd = {erika}
+    with pytest.raises(CrmRejected, match="a record of an unknown form: contact_obj"):
+        session.load([otto, erika], history=False, known_deals={})
+    with pytest.raises(CrmRejected, match="a record of an unknown form: results"):
+        session.list_contacts(None)
+    odd = {erika, otto}
+    with pytest.raises(CrmUnavailable, match="has an unknown form: results"):
+        session.list_contacts(None)
 
 
 def test_a_contact_deleted_meanwhile_hides_no_other(there: Connected, session: Session) -> None:

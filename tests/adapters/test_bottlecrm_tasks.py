@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.client import Client
-from plugin.errors import CrmUnauthorized, CrmUnavailable
-from plugin.ports import CreatedTasks, Priority, Session, TaskDraft, TaskUpdate
+from plugin.errors import CrmError, CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from plugin.ports import CreatedTasks, Session, TaskDraft, TaskUpdate
+from plugin.referral.model import Priority
 from tests.adapters.bottlecrm import Connected
 from tests.payloads.bottlecrm.stand_in import Crm
 from tests.stand_in import Fault
@@ -131,38 +132,49 @@ def test_a_task_for_nobody_is_taken_back(there: Connected, session: Session, eri
     assert [one.crm_id for one in there.crm.tasks()] == [created.crm_ids["k2"]]
 
 
-def test_where_some_were_made_the_rest_is_uncertain(
-    there: Connected, session: Session, erika: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "error", "unknown"),
+    [
+        (Fault(on="^POST /api/tasks/", status=429), CrmRateLimited, set()),
+        (Fault(on="^POST /api/tasks/", lost=True), CrmUnavailable, {"k2"}),
+    ],
+)
+def test_where_it_stops_it_is_said_what_became_of_each(
+    there: Connected,
+    session: Session,
+    erika: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    error: type[CrmError],
+    unknown: set[str],
 ) -> None:
-    """Whatever went wrong: saying that none was made would make the first one twice."""
+    """The first is made and known; only the one without an answer has to be looked for."""
     answer = there.crm.answer
 
-    def then_refuse(method: str, path: str, *more: Any) -> Any:
-        if (method, path) == ("POST", "/api/tasks/"):
-            there.crm.faults.append(Fault(on="^POST /api/tasks/", status=429))
+    def then_fail(method: str, path: str, *more: Any) -> Any:
+        if (method, path) == ("POST", "/api/tasks/") and not there.crm.tasks():
+            there.crm.faults.append(fault)
         return answer(method, path, *more)
 
-    monkeypatch.setattr(there.crm, "answer", then_refuse)
+    monkeypatch.setattr(there.crm, "answer", then_fail)
 
-    with pytest.raises(CrmUnavailable) as caught:
-        session.create_tasks([draft("k1", erika), draft("k2", erika)])
+    created = session.create_tasks([draft(key, erika) for key in ("k1", "k2", "k3")])
 
-    assert caught.value.outcome_unknown
-    assert [one.body.splitlines()[-1] for one in session.find_tasks([erika])] == [
-        "[spiral:ask_referral:k1]"
-    ]
+    assert type(created.stopped) is error
+    assert (set(created.crm_ids), created.failures, set(created.unknown)) == ({"k1"}, (), unknown)
 
 
 def test_a_task_that_cannot_be_looked_up_is_uncertain(
     there: Connected, session: Session, erika: str
 ) -> None:
-    """It was made; whoever comes back for it finds it."""
-    there.crm.faults.append(Fault(on="^GET /api/contacts/", status=403))
+    """It was made; whoever comes back for it finds it. Those on other contacts are known."""
+    otto = there.crm.contact("Otto", "Beispiel")
+    there.crm.faults.append(Fault(on=f"^GET /api/contacts/{erika}/", status=403))
 
-    with pytest.raises(CrmUnavailable) as caught:
-        session.create_tasks([draft("k1", erika)])
+    created = session.create_tasks([draft("k1", erika), draft("k2", otto)])
 
-    assert caught.value.outcome_unknown
+    assert type(created.stopped) is CrmUnauthorized
+    assert (set(created.crm_ids), created.failures, set(created.unknown)) == ({"k2"}, (), {"k1"})
     assert len(session.find_tasks([erika])) == 1
 
 
@@ -173,7 +185,7 @@ def test_a_refusal_of_the_first_is_just_a_refusal(
     token = there.crm.mint("contacts:read", "tasks:read")
 
     with pytest.raises(CrmUnauthorized, match="scope tasks:write missing"):
-        there.session(token=token).create_tasks([draft("k1", erika)])
+        there.session(token=token).create_tasks([draft("k1", erika), draft("k2", erika)])
 
     assert there.crm.tasks() == []
 

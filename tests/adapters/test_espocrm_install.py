@@ -287,6 +287,13 @@ class TestInstalling:
             session().install(steps("spiral_stage"))
         assert wire.calls == []
 
+    @pytest.mark.parametrize("admin", ["admin", "admin:", ":not-a-real-password"])
+    def test_half_a_login_is_never_tried(self, wire: Wire, admin: str) -> None:
+        """EspoCRM would count it, and keep everybody at this address out after ten of them."""
+        with pytest.raises(ConfigurationError, match="ESPOCRM_ADMIN is not in the form"):
+            session(admin=admin)
+        assert wire.calls == []
+
     def test_a_wrong_password_is_tried_once(self, wire: Wire) -> None:
         """It does not go on to the next field."""
         plan(wire, f"POST {MANAGER}", status=401)
@@ -421,6 +428,7 @@ class TestWebhooks:
         [
             {"isActive": False},
             {"skipOwn": False},
+            {"skipOwn": None},
             {"secretKey": None},
             {"event": "Contact.delete"},
             {"url": f"https://former.example.com/webhooks/espocrm/token/{EVENTS[0]}"},
@@ -437,6 +445,42 @@ class TestWebhooks:
 
         assert secrets[0].split(":")[:2] == [EVENTS[0], "new"]
         assert wire.sent[1:] == [f"POST {API}/Webhook", f"DELETE {API}/Webhook/old"]
+
+    def test_a_version_that_cannot_skip_our_own_changes_keeps_its_webhooks(
+        self, wire: Wire
+    ) -> None:
+        """EspoCRM 9.0 and 9.1 do not tell ``skipOwn``: a new one would not know it either."""
+        old = [{k: v for k, v in webhook(one).items() if k != "skipOwn"} for one in EVENTS]
+        plan(wire, "GET /Webhook", listed(*old))
+
+        assert len(session().subscribe(TARGET, ())) == len(EVENTS)
+        assert [call.method for call in wire.calls] == ["GET"]
+
+    @pytest.mark.parametrize("former", ["/crm", ""])
+    def test_webhooks_are_ours_whatever_path_the_plugin_was_reached_at(
+        self, wire: Wire, former: str
+    ) -> None:
+        """Else those of the former address would go on for ever."""
+        moved = TARGET.replace("/webhooks", "/plugin/webhooks")
+        old = [
+            {
+                **webhook(one),
+                "url": f"https://spiral.example.com{former}/webhooks/espocrm/token/{one}",
+            }
+            for one in EVENTS
+        ]
+        plan(wire, "GET /Webhook", listed(*old))
+        for event in EVENTS:
+            plan(wire, "POST /Webhook", webhook(event, "new"), status=201)
+        for one in old:
+            plan(wire, f"DELETE /Webhook/{one['id']}", True)
+
+        session().subscribe(moved, ())
+
+        assert sorted(wire.sent[1:]) == sorted(
+            [f"POST {API}/Webhook"] * len(EVENTS)
+            + [f"DELETE {API}/Webhook/{one['id']}" for one in old]
+        )
 
     def test_of_two_that_work_one_stays(self, wire: Wire) -> None:
         """Else everything would come twice."""
@@ -467,6 +511,16 @@ class TestWebhooks:
         session().unsubscribe(TARGET)
 
         assert wire.sent[1:] == [f"DELETE {API}/Webhook/former", f"DELETE {API}/Webhook/ours"]
+
+    def test_unsubscribing_needs_no_address_of_ours(self, wire: Wire) -> None:
+        """The setting may be gone by then, and the path may have been another."""
+        below = TARGET.replace("/webhooks", "/plugin/webhooks")
+        plan(wire, "GET /Webhook", listed(webhook(EVENTS[0], "ours", url=f"{below}/{EVENTS[0]}")))
+        plan(wire, "DELETE /Webhook/ours", True)
+
+        session().unsubscribe("/webhooks/espocrm/token")
+
+        assert wire.sent[1:] == [f"DELETE {API}/Webhook/ours"]
 
     def test_the_guide_says_what_webhooks_need(self) -> None:
         """And where they lead to."""

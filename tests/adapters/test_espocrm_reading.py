@@ -11,18 +11,20 @@ from urllib.parse import urlencode
 import pytest
 
 from adapters.client import Client
-from plugin.errors import CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from adapters.recent import Recent
+from plugin.errors import CrmRateLimited, CrmRejected, CrmUnauthorized, CrmUnavailable
 from plugin.ports import (
     AccountFacts,
     ContactCard,
     ContactSnapshot,
     DealSnapshot,
     FieldUpdate,
+    LinkUpdate,
     Loaded,
     Page,
     User,
 )
-from tests.adapters.conftest import Wire
+from tests.adapters.conftest import Time, Wire
 from tests.adapters.espocrm import (
     API,
     BASE,
@@ -172,6 +174,45 @@ class TestContacts:
         assert contacts.headers["X-Api-Key"] == KEY
         assert "Authorization" not in contacts.headers
 
+    @pytest.mark.parametrize(
+        ("told", "value"),
+        [({"cSpiralStage": None}, {"spiral_stage": ""}), ({}, {})],
+    )
+    def test_a_field_that_may_not_be_read_is_not_an_empty_one(
+        self, wire: Wire, told: Mapping[str, Any], value: Mapping[str, str]
+    ) -> None:
+        """A role may hide it for a while; what people typed is still there."""
+        plan(wire, "GET /Contact", listed({"id": ERIKA, **told}))
+        plan(wire, "GET /Opportunity", listed())
+
+        loaded = session(fields=frozenset({"spiral_stage"})).load(
+            [ERIKA], history=False, known_deals={}
+        )
+
+        assert loaded.contacts[0].values == value
+
+    def test_every_type_of_field_may_be_empty(self, wire: Wire) -> None:
+        """Null, and the empty list of a choice of several."""
+        fields = {
+            "spiral_rating", "spiral_contact_consent", "spiral_do_not_ask", "spiral_rated_on",
+            "spiral_referral_value", "spiral_referrals_given", "spiral_referrer_name",
+        }  # fmt: skip
+        names = {
+            "cSpiralRating", "cSpiralContactConsent", "cSpiralDoNotAsk", "cSpiralRatedOn",
+            "cSpiralReferralValue", "cSpiralReferralsGiven", "cSpiralReferrerName",
+        }  # fmt: skip
+        empty: dict[str, Any] = {"id": ERIKA, **dict.fromkeys(names)}
+        plan(
+            wire, "GET /Contact", listed(empty, {**empty, "id": HANS, "cSpiralContactConsent": []})
+        )
+        plan(wire, "GET /Opportunity", listed())
+
+        loaded = session(fields=frozenset(fields)).load(
+            [ERIKA, HANS], history=False, known_deals={}
+        )
+
+        assert [one.values for one in loaded.contacts] == [dict.fromkeys(fields, "")] * 2
+
     def test_many_deals_come_page_by_page(self, wire: Wire) -> None:
         """Two hundred a call."""
         many = [deal(f"{n:017x}") for n in range(200)]
@@ -225,7 +266,8 @@ class TestLists:
         assert gone_on.query["where[0][value]"] == "2026-01-01 00:00:48"
 
     def test_a_page_of_one_second_is_stepped_over(self, wire: Wire) -> None:
-        """An import may make thousands at once."""
+        """An import may make thousands at once. By less than a page: those behind move up where
+        others are changed or deleted meanwhile."""
         page = [{"id": f"{n:017x}", "modifiedAt": "2026-01-01 00:00:00"} for n in range(200)]
         plan(wire, "GET /Opportunity", listed(*page), always=True)
         since = datetime(2026, 1, 1, tzinfo=UTC)
@@ -233,9 +275,9 @@ class TestLists:
         first = session().deals_changed_since(since, None)
         second = session().deals_changed_since(since, first.cursor)
 
-        assert first.cursor == "2026-01-01 00:00:00|200"
-        assert second.cursor == "2026-01-01 00:00:00|400"
-        assert [call.query["offset"] for call in wire.calls] == ["0", "200"]
+        assert first.cursor == "2026-01-01 00:00:00|180"
+        assert second.cursor == "2026-01-01 00:00:00|360"
+        assert [call.query["offset"] for call in wire.calls] == ["0", "180"]
         assert {call.query["orderBy"] for call in wire.calls} == {"modifiedAt"}
 
 
@@ -256,11 +298,50 @@ class TestStages:
         """As in EspoCRM's own filters: one without, or not among the options, is neither."""
         plan(wire, "GET /Contact", listed(CONTACT))
         plan(wire, "GET /Opportunity", listed(deal(stage=stage, probability=100)))
-        plan(wire, "GET /Metadata", STAGES)
+        plan(wire, "GET /Metadata", STAGES, always=True)
 
         (found,) = session().load([ERIKA], history=False, known_deals={}).contacts[0].deals
 
         assert (found.won, found.lost) == (won, lost)
+
+    def test_a_new_stage_is_understood_at_once(self, wire: Wire) -> None:
+        """What the stages mean is read again for it, and for the same one only once."""
+        plan(wire, "GET /Contact", listed(CONTACT), always=True)
+        plan(wire, "GET /Opportunity", listed(deal()))
+        plan(wire, "GET /Opportunity", listed(deal(stage="Gewonnen"), deal(HANS, "Erased")))
+        plan(wire, "GET /Opportunity", listed(deal(stage="Gewonnen"), deal(HANS, "Erased")))
+        plan(wire, "GET /Metadata", STAGES)
+        more = {"options": ["Gewonnen"], "probabilityMap": {"Gewonnen": 100}}
+        plan(wire, "GET /Metadata", more, always=True)
+        crm = session()
+
+        won = [
+            [one.won for one in crm.load([ERIKA], history=False, known_deals={}).contacts[0].deals]
+            for _ in range(3)
+        ]
+
+        assert won == [[True], [True, False], [True, False]]
+        assert wire.sent.count(f"GET {API}/Metadata") == 3
+
+    def test_what_stages_mean_is_read_again_after_an_hour(
+        self, wire: Wire, time: Time, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An administrator may have changed it."""
+        assert Recent.__init__.__kwdefaults__ is not None
+        monkeypatch.setitem(Recent.__init__.__kwdefaults__, "clock", time.clock)
+        plan(wire, "GET /Contact", listed(CONTACT), always=True)
+        plan(wire, "GET /Opportunity", listed(deal()), always=True)
+        plan(wire, "GET /Metadata", STAGES)
+        plan(wire, "GET /Metadata", {**STAGES, "probabilityMap": {"Sold": 90}})
+        crm = session()
+
+        won = []
+        for seconds in (0, 3599, 1):
+            time.sleep(seconds)
+            (found,) = crm.load([ERIKA], history=False, known_deals={}).contacts[0].deals
+            won.append(found.won)
+
+        assert won == [True, True, False]
 
     def test_php_may_write_an_empty_map_as_a_list(self, wire: Wire) -> None:
         """Then nothing is won or lost."""
@@ -313,7 +394,7 @@ class TestAccount:
 
     def test_only_people_are_users(self, wire: Wire) -> None:
         """Neither programs nor visitors of a portal."""
-        people = [
+        people: list[Mapping[str, Any]] = [
             {"id": USER, "name": "Erika Verkauf", "type": "regular", "isActive": True},
             {"id": HANS, "name": None, "userName": "admin", "type": "admin", "isActive": False},
             {"id": ERIKA, "name": "plugin", "type": "api", "isActive": True},
@@ -371,9 +452,19 @@ class TestRefusals:
 
     def test_an_answer_in_another_form_is_not_taken_for_an_empty_one(self, wire: Wire) -> None:
         """Nobody is taken for deleted because of it."""
-        plan(wire, "GET /Contact", {"list": [{"name": "no id"}]})
+        plan(wire, "GET /Contact", {"list": [{"name": "no id"}, {"name": "nor here"}]})
 
-        with pytest.raises(CrmUnavailable, match="not as documented: list"):
+        with pytest.raises(CrmUnavailable, match="an unknown form: list"):
+            session().existing([ERIKA])
+
+    @pytest.mark.parametrize("others", [[], [CONTACT]])
+    def test_one_odd_record_is_that_records_fault(
+        self, wire: Wire, others: list[Mapping[str, Any]]
+    ) -> None:
+        """Asked for in ever smaller batches, it is found and left alone."""
+        plan(wire, "GET /Contact", listed({"id": "not an id"}, *others))
+
+        with pytest.raises(CrmRejected, match="a record of an unknown form: list"):
             session().existing([ERIKA])
 
 
@@ -439,3 +530,50 @@ class TestWriting:
         )
 
         assert "Assignment Permission 'all'" in failure.reason
+
+    @pytest.mark.parametrize("reason", ["No edit access.", "No 'edit' access.", ""])
+    @pytest.mark.parametrize(
+        "acl",
+        [None, {"table": {"Contact": {"edit": "team"}}}, {"table": {"Contact": True}}],
+    )
+    def test_a_contact_that_may_not_be_edited_does_not_spoil_the_others(
+        self, wire: Wire, reason: str, acl: object
+    ) -> None:
+        """403 is what EspoCRM answers for a single record, too; the role is looked at once."""
+        me = {"user": {"id": USER}, "settings": {}, "acl": acl}
+        plan(wire, f"PUT /Contact/{ERIKA}", status=403, headers=refusal(reason), always=True)
+        plan(wire, f"PUT /Contact/{HANS}", {})
+        plan(wire, "GET /App/user", me)
+        crm = session()
+
+        failures = crm.write_fields(
+            [FieldUpdate(contact_id=one, values={"spiral_stage": ""}) for one in (ERIKA, HANS)]
+        )
+        again = crm.link_referrers([LinkUpdate(contact_id=ERIKA, referrer_id=HANS)])
+
+        assert [(one.item, one.gone) for one in failures] == [(ERIKA, False)]
+        assert again == failures
+        assert failures[0].reason == (
+            f"EspoCRM answered 403 to PUT {API}/Contact/{ERIKA}: "
+            "the API user may not do that to this record"
+        )
+
+    @pytest.mark.parametrize("table", [{}, {"Contact": False}, {"Contact": {"edit": "no"}}])
+    def test_a_role_that_may_edit_no_contact_stops_the_account(
+        self, wire: Wire, table: Mapping[str, object]
+    ) -> None:
+        """EspoCRM uses the same words; the rights of the API user tell."""
+        me = {"user": {"id": USER}, "settings": {}, "acl": {"table": table}}
+        plan(wire, f"PUT /Contact/{ERIKA}", status=403, headers=refusal("No edit access."))
+        plan(wire, "GET /App/user", me)
+
+        with pytest.raises(CrmUnauthorized, match="does not allow to edit any Contact"):
+            session().write_fields([FieldUpdate(contact_id=ERIKA, values={"spiral_stage": ""})])
+
+    def test_what_is_written_is_no_duplicate(self, wire: Wire) -> None:
+        """An administrator may have EspoCRM look for duplicates at every change."""
+        plan(wire, f"PUT /Contact/{ERIKA}", {})
+
+        session().write_fields([FieldUpdate(contact_id=ERIKA, values={"spiral_stage": ""})])
+
+        assert wire.calls[0].headers["X-Skip-Duplicate-Check"] == "true"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from plugin.errors import CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from plugin.errors import (
+    CrmError,
+    CrmRateLimited,
+    CrmRejected,
+    CrmUnauthorized,
+    CrmUnavailable,
+)
 from plugin.ports import CreatedTasks, CrmTask, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
 from tests.adapters.conftest import Wire
@@ -113,17 +120,58 @@ class TestCreating:
         assert caught.value.outcome_unknown
         assert len(wire.calls) == 1
 
-    @pytest.mark.parametrize(("status", "reason"), [(401, ""), (403, "Max failed login attempts")])
-    def test_after_the_first_task_any_error_leaves_it_unknown(
-        self, wire: Wire, status: int, reason: str
+    @pytest.mark.parametrize(
+        ("status", "reason", "error", "unknown"),
+        [
+            (401, "", CrmUnauthorized, set()),
+            (403, "Max failed login attempts", CrmRateLimited, set()),
+            (503, "", CrmUnavailable, {"k2"}),
+        ],
+    )
+    def test_after_the_first_task_it_is_said_what_became_of_each(
+        self,
+        wire: Wire,
+        status: int,
+        reason: str,
+        error: type[CrmError],
+        unknown: set[str],
     ) -> None:
-        """Else all would be made again, the first one too."""
+        """Only the one without an answer has to be looked for; the third was never sent."""
         plan(wire, "POST /Task", {"id": TASK})
         plan(wire, "POST /Task", status=status, headers=refusal(reason))
 
-        with pytest.raises(CrmUnavailable) as caught:
-            session().create_tasks([draft("k1"), draft("k2")])
-        assert caught.value.outcome_unknown
+        created = session().create_tasks([draft("k1"), draft("k2"), draft("k3")])
+
+        assert type(created.stopped) is error
+        assert replace(created, stopped=None) == CreatedTasks(
+            crm_ids={"k1": TASK}, unknown=frozenset(unknown)
+        )
+        assert len(wire.calls) == 2
+
+    def test_of_several_only_the_one_without_an_answer_is_unknown(self, wire: Wire) -> None:
+        """Even where it was the first."""
+        plan(wire, "POST /Task", status=503)
+
+        created = session().create_tasks([draft("k1"), draft("k2")])
+
+        assert isinstance(created.stopped, CrmUnavailable)
+        assert replace(created, stopped=None) == CreatedTasks(crm_ids={}, unknown=frozenset({"k1"}))
+
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "No foreign record access for link operation (Task:parent).",
+            "No access for link operation (Task:parent).",
+        ],
+    )
+    def test_a_contact_it_may_not_stand_on_refuses_that_task(self, wire: Wire, reason: str) -> None:
+        """And no other."""
+        plan(wire, "POST /Task", status=403, headers=refusal(reason))
+        plan(wire, "POST /Task", {"id": TASK})
+
+        created = session().create_tasks([draft("k1"), draft("k2")])
+
+        assert ([one.item for one in created.failures], created.crm_ids) == (["k1"], {"k2": TASK})
 
     @pytest.mark.parametrize(
         ("status", "reason", "error"),
@@ -136,7 +184,7 @@ class TestCreating:
         plan(wire, "POST /Task", status=status, headers=refusal(reason))
 
         with pytest.raises(error):
-            session().create_tasks([draft()])
+            session().create_tasks([draft("k1"), draft("k2")])
 
 
 class TestReading:
@@ -193,6 +241,21 @@ class TestReading:
             "where[2][value]": "[spiral:",
         }
 
+    def test_the_whole_text_of_a_long_task_is_read(self, wire: Wire) -> None:
+        """Lists cut it, and the marker stands at its end; one that goes meanwhile is gone."""
+        text = "x" * 10_000
+        plan(wire, "GET /Task", listed(*({"id": one, "description": text} for one in (TASK, DEAL))))
+        plan(wire, f"GET /Task/{TASK}", {"id": TASK, "description": f"{text}\n{MARKER}"})
+        plan(wire, f"GET /Task/{DEAL}", status=404)
+        plan(wire, "GET /Task", listed({"id": TASK, "description": text}))
+        plan(wire, f"GET /Task/{TASK}", {"id": TASK, "description": f"{text}\n{MARKER}"})
+
+        found = session().find_tasks([ERIKA])
+        read = session().read_tasks([TASK])
+
+        assert [one.body for one in found] == [f"{text}\n{MARKER}"]
+        assert [one.body for one in read.values()] == [f"{text}\n{MARKER}"]
+
 
 class TestChanging:
     def test_only_what_is_to_change_is_written(self, wire: Wire) -> None:
@@ -227,3 +290,23 @@ class TestChanging:
         session().delete_tasks([TASK, DEAL, TASK])
 
         assert wire.sent == [f"DELETE {API}/Task/{TASK}", f"DELETE {API}/Task/{DEAL}"]
+
+    def test_a_task_that_may_not_be_deleted_does_not_spoil_the_others(self, wire: Wire) -> None:
+        """It is said when they are done."""
+        me = {"user": {"id": USER}, "settings": {}, "acl": {"table": {"Task": {"delete": "own"}}}}
+        plan(wire, f"DELETE /Task/{TASK}", status=403, headers=refusal("No delete access."))
+        plan(wire, "GET /App/user", me)
+        plan(wire, f"DELETE /Task/{DEAL}", True)
+
+        with pytest.raises(CrmRejected, match="may not do that to this record"):
+            session().delete_tasks([TASK, DEAL])
+        assert wire.sent[-1] == f"DELETE {API}/Task/{DEAL}"
+
+    def test_a_role_that_may_delete_no_task_stops_the_account(self, wire: Wire) -> None:
+        """It says which right is missing."""
+        me = {"user": {"id": USER}, "settings": {}, "acl": {"table": {"Task": {"delete": "no"}}}}
+        plan(wire, f"DELETE /Task/{TASK}", status=403, headers=refusal("No delete access."))
+        plan(wire, "GET /App/user", me)
+
+        with pytest.raises(CrmUnauthorized, match="does not allow to delete any Task"):
+            session().delete_tasks([TASK])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -106,6 +107,20 @@ def test_what_is_known_is_never_less_than_what_was_counted(acme: Company) -> Non
     assert acme.session(allowance=allowance(used=5)).allowance == allowance(used=20)
 
 
+def test_what_another_process_spent_counts(acme: Company) -> None:
+    """The most of what is known of that day, and of no other."""
+    session = acme.session(rate_share=0.01)
+    session.users()
+
+    session.follow(allowance(used=290, left=500))
+    session.follow(allowance(used=5))
+    session.follow(None)
+    session.follow(replace(allowance(used=299), ends_at=NOON))
+    assert session.allowance == allowance(used=290, left=500)
+    with pytest.raises(CrmRateLimited):
+        session.users()
+
+
 def test_accounts_have_days_of_their_own(acme: Company) -> None:
     """One company's tokens are not another's."""
     acme.session().users()
@@ -155,6 +170,15 @@ def test_too_many_calls_at_once_wait_as_told(acme: Company) -> None:
         session.account()
     assert caught.value.retry_after == 3
     assert session.account()
+
+
+def test_a_wait_that_nobody_told_is_said_to_be_guessed(acme: Company) -> None:
+    """It may be the day that is over: the core waits longer each time."""
+    acme.replies = [Reply(on="users", status=429, body=NO)]
+
+    with pytest.raises(CrmRateLimited) as caught:
+        acme.session().account()
+    assert caught.value.guessed
 
 
 def test_the_burst_limit_is_followed(acme: Company) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from plugin.errors import RecordGone
+from plugin.errors import CrmRejected, CrmUnavailable, RecordGone
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -103,22 +104,6 @@ def test_a_contact_is_read_whole(acme: Company) -> None:
     )
 
 
-def test_webhook_and_api_tell_the_same_contact(acme: Company) -> None:
-    """Both encodings of custom values give one snapshot."""
-    acme.install()
-    one = acme.crm.contact("Erika", "Muster", email="erika@example.com", phone="+49 89 123")
-    acme.crm.change(
-        one, spiral_rating="angry", spiral_contact_consent="phone", spiral_stage_locked="false",
-        spiral_referrer_name="Frau Dr. Meyer",
-    )  # fmt: skip
-    told = load(acme, one)
-    acme.deliver()
-    acme.calls.clear()
-
-    assert load(acme, one, known={one: []}) == told
-    assert acme.asked == []
-
-
 def test_a_mapped_score_is_read(acme: Company) -> None:
     """From a numerical field of the account's own, by its code."""
     acme.install()
@@ -152,7 +137,7 @@ def test_few_are_read_one_by_one_and_many_by_a_list(acme: Company) -> None:
 
 
 def test_an_organization_is_read_once(acme: Company) -> None:
-    """Its name and city stay known until the directory is read anew."""
+    """Its name and city stay known for an hour, or until the directory is read anew."""
     one = acme.crm.contact("Erika", "Muster", company="Bäckerei GmbH", city="München")
     session = acme.session()
 
@@ -163,6 +148,9 @@ def test_an_organization_is_read_once(acme: Company) -> None:
     ]  # fmt: skip
     session.list_contacts(None)
     assert acme.asked == ["GET /api/v2/persons", "GET /api/v2/organizations/301"]
+    acme.later(hours=1)
+    session.load([one], history=False, known_deals={})
+    assert acme.asked == [f"GET /api/v2/persons/{one}", "GET /api/v2/organizations/301"]
 
 
 def test_a_deleted_contact_is_missing(acme: Company) -> None:
@@ -264,6 +252,58 @@ def test_everybody_who_takes_part_is_told(acme: Company) -> None:
     assert acme.session().deal_contacts([deal]) == {deal: (first, second)}
 
 
+def test_who_takes_part_is_asked_once(acme: Company) -> None:
+    """And again when the deal was saved, somebody came or went, or more than a day has passed."""
+    first, second = acme.crm.contact("Erika", "Muster"), acme.crm.contact("Otto", "Beispiel")
+    deal = acme.crm.deal(first, second)
+    third = acme.crm.contact("Ida", "Neu")
+    acme.session().deal_contacts([deal])
+
+    def look() -> tuple[tuple[str, ...], int]:
+        acme.calls.clear()
+        found = load(acme, first, known={first: [deal]}).deals[0].contact_ids
+        return found, acme.cost
+
+    assert look() == ((first, second), 2)
+    acme.later(seconds=1)
+    acme.crm.win(deal)
+    assert look() == ((first, second), 12)
+    assert look() == ((first, second), 2)
+    acme.crm.company.participants[int(deal)].append(int(third))
+    assert look() == ((first, second, third), 12)
+    acme.later(hours=30)
+    assert look() == ((first, second, third), 12)
+
+
+@pytest.mark.parametrize("looked_at", ["who left", "who came"])
+def test_somebody_who_took_anothers_place_is_found(acme: Company, looked_at: str) -> None:
+    """The number stays the same; the persons' own counts tell that something is wrong."""
+    first, second = acme.crm.contact("Erika", "Muster"), acme.crm.contact("Otto", "Beispiel")
+    third = acme.crm.contact("Ida", "Neu")
+    deal = acme.crm.deal(first, second)
+    acme.session().deal_contacts([deal])
+    acme.crm.company.participants[int(deal)][:] = [int(third)]
+
+    if looked_at == "who left":
+        assert load(acme, second, known={second: [deal]}).deals == ()
+    else:
+        assert [one.contact_ids for one in load(acme, third).deals] == [(first, third)]
+    assert acme.session().deal_contacts([deal]) == {deal: (first, third)}
+
+
+def test_after_a_merge_those_who_take_part_are_asked_for(acme: Company) -> None:
+    """Nobody says that the deal counts as saved."""
+    acme.install()
+    first, second = acme.crm.contact("Erika", "Muster"), acme.crm.contact("Otto", "Beispiel")
+    third = acme.crm.contact("O.", "Beispiel")
+    deal = acme.crm.deal(first, second)
+    acme.session().deal_contacts([deal])
+    acme.crm.merge(third, second)
+    acme.deliver()
+
+    assert acme.session().deal_contacts([deal]) == {deal: (first, third)}
+
+
 def test_a_count_that_cannot_be_met_is_asked_about_once(acme: Company) -> None:
     """Some deals are counted and not shown; the same count is not asked about again."""
     one = acme.crm.contact("Erika", "Muster")
@@ -289,7 +329,9 @@ def test_a_deal_heard_of_is_read_by_id(acme: Company) -> None:
     acme.calls.clear()
 
     assert deal_ids(load(acme, one, known={one: []})) == [told, seen]
-    assert acme.asked == [f"GET /api/v2/deals/{told}", f"GET /api/v2/deals/{seen}"]
+    assert acme.asked == [
+        f"GET /api/v2/persons/{one}", f"GET /api/v2/deals/{told}", f"GET /api/v2/deals/{seen}"
+    ]  # fmt: skip
 
 
 def test_a_deal_that_left_is_not_read_again_and_again(acme: Company) -> None:
@@ -316,70 +358,159 @@ def test_contacts_of_deals_that_are_gone_or_have_none_are_absent(acme: Company) 
 # --------------------------------------------------------------- what webhooks have told
 
 
-def test_what_a_webhook_told_stands_in_once(acme: Company) -> None:
-    """The second time the person is read."""
+def test_a_late_webhook_does_not_stand_in_for_what_is_read(acme: Company) -> None:
+    """It tells again what was corrected meanwhile."""
     acme.install()
     one = acme.crm.contact("Erika", "Muster")
+    acme.crm.deliveries.clear()
+    acme.crm.change(one, spiral_rating="angry", spiral_do_not_ask="true")
+    late = [acme.crm.again(sent) for sent in acme.crm.deliveries]
+    acme.later(seconds=10)
+    acme.crm.change(one, spiral_rating="delighted", spiral_do_not_ask="false")
     acme.deliver()
+    load(acme, one, known={one: []})
+    acme.crm.deliveries[:] = late
+    acme.deliver()
+
+    values = load(acme, one, known={one: []}).values
+    assert (values["spiral_rating"], values["spiral_do_not_ask"]) == ("delighted", "false")
+
+
+def test_nor_does_one_that_just_came(acme: Company) -> None:
+    """Another process may have heard of a later one by now."""
+    acme.install()
+    one = acme.crm.contact("Erika", "Muster")
+    acme.crm.change(one, spiral_rating="angry")
+    acme.deliver()
+    acme.crm.change(one, spiral_rating="delighted")
+
+    assert load(acme, one, known={one: []}).values["spiral_rating"] == "delighted"
+
+
+def test_another_companys_webhook_tells_nothing_of_this_one(acme: Company) -> None:
+    """Whoever sends it here; its event says whose it is."""
+    acme.install()
+    one = acme.crm.contact("Erika", "Muster")
+    acme.crm.deal(one)
+    bodies = [json.loads(sent.body) for sent in acme.crm.deliveries]
+    (body,) = [body for body in bodies if body["meta"]["entity"] == "deal"]
+    body["meta"] |= {"company_id": "999", "entity_id": "7"}
+    acme.crm.deliveries.clear()
+
+    (event,) = acme.parse(json.dumps(body).encode()).events
+    acme.calls.clear()
+    load(acme, one)
+    assert event.account_crm_id == "999"
+    assert "GET /api/v2/deals/7" not in acme.asked
+
+
+# --------------------------------------------------------------- fields that are gone
+
+
+def test_a_field_that_is_gone_was_not_emptied(acme: Company) -> None:
+    """It is left out, and once an hour looked for."""
+    acme.install()
+    one = acme.crm.contact("Erika", "Muster")
+    for key in ("spiral_rating", "spiral_advocate_tier"):
+        acme.crm.take_field_away(key)
+    session = acme.session()
+    acme.calls.clear()
 
     for _ in range(2):
-        assert load(acme, one, known={one: []}).card.name == "Erika Muster"
-    assert acme.asked == [f"GET /api/v2/persons/{one}"]
+        values = session.load([one], history=False, known_deals={}).contacts[0].values
+        assert not {"spiral_rating", "spiral_advocate_tier"} & values.keys()
+        assert values["spiral_stage"] == ""
+    person = f"GET /api/v2/persons/{one}"
+    assert acme.asked == [person, "GET /api/v2/personFields", person]
+    acme.later(hours=6)
+    session.load([one], history=False, known_deals={})
+    assert acme.asked == ["GET /api/v2/personFields", person]
 
 
-def test_who_was_never_read_is_read(acme: Company) -> None:
-    """A webhook does not say which deals there are."""
+def test_an_answer_without_its_empty_fields_tells_that_they_are_empty(acme: Company) -> None:
+    """Nobody promises that all are named."""
     acme.install()
     one = acme.crm.contact("Erika", "Muster")
-    acme.deliver()
-
-    load(acme, one)
-    assert acme.asked == [f"GET /api/v2/persons/{one}"]
-
-
-def test_the_later_save_wins(acme: Company) -> None:
-    """In whatever order the webhooks come."""
-    acme.install()
-    one = acme.crm.contact("Erika", "Muster")
-    acme.later(seconds=2)
-    acme.crm.change(one, last="Neumann")
-    acme.crm.deliveries.reverse()
-    acme.deliver()
-
-    assert load(acme, one, known={one: []}).card.name == "Erika Neumann"
-    assert acme.asked == []
-
-
-@pytest.mark.parametrize(
-    "between",
-    ["time", "late", "swept", "written", "merged", "deleted"],
-)
-def test_what_was_told_is_not_used_after(acme: Company, between: str) -> None:
-    """A minute, a late delivery, a sweep, our own write, a merge or a deletion."""
-    acme.install()
-    one, other = acme.crm.contact("Erika", "Muster"), acme.crm.contact("Otto", "Beispiel")
-    if between == "late":
-        acme.later(seconds=61)
-    acme.deliver()
-    match between:
-        case "time":
-            acme.later(seconds=61)
-        case "swept":
-            acme.session().contacts_changed_since(NOON, None)
-        case "written":
-            acme.session().link_referrers([LinkUpdate(contact_id=one, referrer_id=other)])
-            acme.deliver()
-        case "merged":
-            acme.crm.merge(one, other)
-            acme.deliver()
-        case "deleted":
-            acme.crm.delete(other)
-            acme.deliver()
+    person = {"id": int(one), "custom_fields": {acme.code("spiral_stage_since"): "2026-09-01"}}
+    acme.replies = [Reply(on="persons", body={"success": True, "data": person})]
     acme.calls.clear()
-    read = other if between == "deleted" else one
 
-    acme.session().load([read], history=False, known_deals={read: []})
-    assert f"GET /api/v2/persons/{read}" in acme.asked
+    values = load(acme, one, known={one: []}).values
+    assert (values["spiral_rating"], values["spiral_stage"]) == ("", "")
+    assert acme.asked == [f"GET /api/v2/persons/{one}"]
+
+
+def test_what_is_not_named_and_yet_there_is_written(acme: Company) -> None:
+    """Should only those be named that once had a value."""
+    acme.install()
+    one = acme.crm.contact("Erika", "Muster")
+    named = {acme.code("spiral_rated_on"): None}
+    person = {"id": int(one), "custom_fields": named}
+    acme.replies = [Reply(on=f"persons/{one}", body={"success": True, "data": person})]
+
+    values = load(acme, one, known={one: []}).values
+    assert values["spiral_stage"] == ""
+    assert "spiral_rating" not in values
+
+
+# --------------------------------------------------------------- records that are odd
+
+ODD = {"id": 1042, "emails": "erika@example.com"}
+
+
+def persons(*told: object) -> Reply:
+    return Reply(on="persons", body={"success": True, "data": list(told)})
+
+
+@pytest.fixture
+def ten(acme: Company) -> list[str]:
+    """So many that they are read by a list."""
+    return [acme.crm.contact("Erika", str(at)) for at in range(10)]
+
+
+def test_one_odd_record_is_to_blame_itself(acme: Company, ten: list[str]) -> None:
+    """A smaller batch reads the others; alone, it is still to blame."""
+    session = acme.session()
+    acme.replies = [persons(ODD, {"id": int(ten[0])})]
+    with pytest.raises(CrmRejected, match="emails") as caught:
+        session.load(ten, history=False, known_deals={})
+    assert "erika" not in str(caught.value)
+
+    acme.replies = [Reply(on="persons", body={"success": True, "data": ODD})]
+    with pytest.raises(CrmRejected):
+        session.load(["1042"], history=False, known_deals={})
+
+
+def test_where_all_are_odd_pipedrive_is_to_blame(acme: Company, ten: list[str]) -> None:
+    """Parking everybody would help nobody."""
+    session = acme.session()
+    session.load(ten, history=False, known_deals={})
+    acme.replies = [persons(ODD, ODD | {"id": 1043}), persons(None)]
+
+    for ids in (ten, ten):
+        with pytest.raises(CrmUnavailable):
+            session.load(ids, history=False, known_deals={})
+        acme.later(hours=1)
+
+
+def test_an_odd_record_does_not_end_the_directory(acme: Company, ten: list[str]) -> None:
+    """Nor a sweep; it is there all the same."""
+    session = acme.session()
+    acme.replies = [persons(ODD, {"id": int(ten[0])}), persons(ODD, {"id": int(ten[1])})]
+
+    assert [card.crm_id for card in session.list_contacts(None).items] == [ten[0]]
+    assert session.existing(ten) == {"1042", ten[1]}
+
+
+def test_null_is_as_good_as_missing(acme: Company) -> None:
+    """In yes/no and in lists."""
+    email = {"value": "erika@example.com", "primary": None}
+    person = {"id": 1041, "name": "Erika", "is_deleted": None, "emails": [email], "phones": None}
+    acme.replies = [Reply(on="persons", body={"success": True, "data": person}),
+                    Reply(on="persons", body={"success": True, "data": None})]  # fmt: skip
+
+    assert load(acme, "1041", known={"1041": []}).card.email == "erika@example.com"
+    assert acme.session().list_contacts(None) == Page(items=(), cursor=None)
 
 
 # ------------------------------------------------------------------------------- lists

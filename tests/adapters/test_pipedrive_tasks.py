@@ -13,7 +13,6 @@ from plugin.errors import CrmRateLimited, CrmUnauthorized, CrmUnavailable
 from plugin.ports import (
     CreatedTasks,
     CrmTask,
-    Failure,
     FieldUpdate,
     LinkUpdate,
     Session,
@@ -120,22 +119,48 @@ def test_a_lost_answer_leaves_it_open_which_exist(acme: Company, session: Sessio
     assert len(acme.bodies(CREATE)) == 1
 
 
-@pytest.mark.parametrize(("status", "first"), [(429, CrmRateLimited), (401, CrmUnauthorized)])
-def test_an_error_after_the_first_leaves_it_open_too(
-    acme: Company, session: Session, status: int, first: type[Exception]
-) -> None:
-    """What was made before it is not made twice."""
+@pytest.mark.parametrize("status", [429, 401])
+def test_an_error_before_the_first_is_raised(acme: Company, session: Session, status: int) -> None:
+    """None was made, and none will have to be looked for."""
     acme.replies = [Reply(on="activities", status=status)]
-    with pytest.raises(first):
-        session.create_tasks([DRAFT])
 
+    with pytest.raises((CrmRateLimited, CrmUnauthorized)):
+        session.create_tasks([DRAFT, replace(DRAFT, key="2")])
+    assert len(acme.bodies(CREATE)) == 1
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, CrmRateLimited), (401, CrmUnauthorized)])
+def test_an_error_after_the_first_tells_what_was_made(
+    acme: Company, session: Session, status: int, error: type[Exception]
+) -> None:
+    """The others were not sent, and nothing has to be looked for."""
     acme.replies = [
         Reply(on="activities", body={"success": True, "data": {"id": 1}}),
         Reply(on="activities", status=status),
     ]
-    with pytest.raises(CrmUnavailable) as caught:
-        session.create_tasks([DRAFT, replace(DRAFT, key="2")])
-    assert caught.value.outcome_unknown
+    made = session.create_tasks([DRAFT, replace(DRAFT, key="2"), replace(DRAFT, key="3")])
+
+    assert made == CreatedTasks(crm_ids={"1/a": "1"}, stopped=made.stopped)
+    assert isinstance(made.stopped, error)
+    assert len(acme.bodies(CREATE)) == 2
+
+
+def test_of_several_only_the_one_without_an_answer_is_unknown(
+    acme: Company, session: Session
+) -> None:
+    """Wherever it stands among them."""
+    drafts = [replace(DRAFT, key=key) for key in ("1", "2", "3")]
+    made_one = Reply(on="activities", body={"success": True, "data": {"id": 1}})
+    acme.replies = [made_one, Reply(on="activities", status=503)]
+    second = session.create_tasks(drafts)
+    acme.replies = [Reply(on="activities", status=503)]
+    first = session.create_tasks(drafts)
+
+    assert second == CreatedTasks(
+        crm_ids={"1": "1"}, unknown=frozenset({"2"}), stopped=second.stopped
+    )
+    assert first == CreatedTasks(crm_ids={}, unknown=frozenset({"1"}), stopped=first.stopped)
+    assert isinstance(first.stopped, CrmUnavailable)
 
 
 def test_tasks_wait_where_the_tokens_do_not_suffice_for_all(acme: Company) -> None:
@@ -252,15 +277,73 @@ def test_values_go_out_as_the_api_wants_them(acme: Company, session: Session) ->
     assert acme.cost == 5
 
 
-def test_an_option_that_is_gone_fails_that_contact(acme: Company) -> None:
-    """And says what helps."""
+PATCH = "PATCH /api/v2/persons/1041"
+SEVERAL = {"spiral_stage": "loyalty", "spiral_referrals_given": "3", "spiral_advocate_tier": "none"}
+
+
+def test_a_field_that_is_gone_does_not_stop_the_others(
+    acme: Company, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found out once, and not written any more; the log says which."""
+    acme.crm.take_field_away("spiral_advocate_tier")
+    updates = [FieldUpdate(contact_id=one, values=SEVERAL) for one in ("1041", "1042")]
+
+    assert session.write_fields(updates) == ()
+    assert session.write_fields(updates[:1]) == ()
+
+    assert acme.crm.value("1042", "spiral_stage") == "loyalty"
+    assert acme.asked == [PATCH, "GET /api/v2/personFields", PATCH, PATCH[:-1] + "2", PATCH]
+    assert "spiral_advocate_tier" in caplog.text
+
+
+def test_an_option_that_is_gone_does_not_stop_the_other_fields(
+    acme: Company, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor do others' values of that field suffer."""
+    option = int(acme.facts["option:spiral_stage:loyalty"])
+    del acme.crm.company.fields[acme.code("spiral_stage")].options[option]
+    other = {**SEVERAL, "spiral_stage": "negative"}
+
+    updates = [
+        FieldUpdate(contact_id=one, values=values)
+        for one, values in (("1041", SEVERAL), ("1042", other))
+    ]
+    assert session.write_fields(updates) == ()
+
+    assert acme.crm.value("1041", "spiral_referrals_given") == "3"
+    assert acme.crm.value("1042", "spiral_stage") == "negative"
+    assert caplog.messages == ["spiral_stage has lost an option in Pipedrive: install again"]
+
+
+def test_an_option_that_was_never_there_is_left_out(acme: Company) -> None:
+    """Until the fields are installed again."""
     acme.install()
     del acme.facts["option:spiral_stage:loyalty"]
-    update = FieldUpdate(contact_id="1041", values={"spiral_stage": "loyalty"})
 
-    assert acme.session().write_fields([update]) == (
-        Failure(item="1041", reason="spiral_stage has lost an option in Pipedrive: install again"),
-    )
+    assert acme.session().write_fields([FieldUpdate(contact_id="1041", values=SEVERAL)]) == ()
+    assert acme.crm.value("1041", "spiral_referrals_given") == "3"
+
+
+def test_a_link_field_that_is_gone_is_written_no_more(acme: Company, session: Session) -> None:
+    """Nobody is linked, and nobody is parked for it."""
+    acme.crm.take_field_away("spiral_referrer")
+    update = LinkUpdate(contact_id="1041", referrer_id="1042")
+
+    assert [session.link_referrers([update]) for _ in range(2)] == [(), ()]
+    assert acme.asked == [PATCH, "GET /api/v2/personFields"]
+
+
+def test_what_is_refused_for_another_reason_fails_that_contact(
+    acme: Company, session: Session
+) -> None:
+    """The list of fields is read once an hour at most."""
+    acme.replies = [Reply(on="PATCH", status=400), Reply(on="PATCH", status=400)]
+    update = FieldUpdate(contact_id="1041", values=SEVERAL)
+
+    for _ in range(2):
+        (failure,) = session.write_fields([update])
+        assert failure.item == "1041"
+    assert acme.asked == [PATCH, "GET /api/v2/personFields", PATCH]
 
 
 def test_foreign_fields_are_never_written(acme: Company, session: Session) -> None:

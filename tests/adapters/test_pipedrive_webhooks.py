@@ -13,6 +13,7 @@ from plugin.errors import CrmRejected, CrmUnavailable, SignatureError
 from tests.adapters.pipedrive import SECRET, TARGET, Company, Reply, company
 
 MOVED = TARGET.replace("spiral.example.com", "old.example.com")
+BELOW = TARGET.replace("spiral.example.com", "spiral.example.com/behind/a/proxy")
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_what_works_stays(acme: Company) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"is_active": 0}, {"last_http_status": 401}, {"version": "1.0"}, {"event_action": "create"},
-     {"subscription_url": MOVED}],
+     {"subscription_url": MOVED}, {"subscription_url": BELOW}],
 )  # fmt: skip
 def test_what_does_not_work_is_made_anew(acme: Company, change: dict[str, object]) -> None:
     """Off, refused by us, of the old kind, too narrow, or leading to where we were before."""

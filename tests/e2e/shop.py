@@ -182,7 +182,9 @@ def opened(folder: Path, name: str) -> Iterator[Shop]:
         }
         parts = open_parts(load_settings(environ))
         stack.callback(parts.database.close)
-        app = create_app(parts.settings)
+        shop = Shop(crm, adapter, parts, environ)
+        with patch.object(clock, "now_ms", shop.now_ms):
+            app = create_app(parts.settings)
         stack.callback(close_app, app)
         server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
         thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
@@ -190,4 +192,4 @@ def opened(folder: Path, name: str) -> Iterator[Shop]:
         stack.callback(server.server_close)
         stack.callback(thread.join)
         stack.callback(server.shutdown)
-        yield Shop(crm, adapter, parts, environ)
+        yield shop

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from plugin.cli import command
 from plugin.manifest import manifest
 from plugin.ports import ReferrerForm, Webhooks
 from plugin.registry import adapters
+from plugin.storage import accounts
 from tests.e2e.shop import Shop, opened
 from tests.stand_in import Fault, Unsupported
 
@@ -126,6 +128,87 @@ def test_a_task_whose_answer_was_lost_is_there_once(shop: Shop) -> None:
     assert shop.tasks(contact) == [("ask_origin", "open")]
 
 
+def test_of_several_tasks_one_answer_may_be_lost(shop: Shop) -> None:
+    """Each is there once, and those before and after it are not in doubt."""
+    crm = shop.crm
+    contacts = [crm.contact("Erika", f"Beispiel{n}") for n in range(3)]
+    deals = [crm.deal(one) for one in contacts]
+    shop.settle()
+    tasks = "POST .*(tasks|Task|activities)(/batch/create|/)?$"
+    crm.faults += [Fault(on=tasks, lost=True)]
+    for one in deals:
+        crm.win(one)
+    for _ in range(4):
+        shop.settle()
+        shop.wait(minutes=2)
+
+    assert [shop.tasks(one) for one in contacts] == [[("ask_origin", "open")]] * 3
+    assert len(set(shop.keys())) == len(shop.keys()) == 3
+
+
+def test_a_rating_is_dated_by_when_it_was_told(shop: Shop) -> None:
+    """Though the worker was down for days; a day later its date would be wrong for ever."""
+    crm = shop.crm
+    contact = crm.contact("Erika", "Beispiel")
+    crm.win(crm.deal(contact))
+    shop.settle()
+    shop.wait(days=1)
+    told_on = shop.account().day(shop.present()).isoformat()
+    crm.change(contact, spiral_rating="satisfied")
+    crm.flush()
+    shop.wait(days=3)
+    shop.settle()
+
+    assert shop.stage(contact) == "satisfaction"
+    assert crm.value(contact, "spiral_stage_since") == told_on
+
+
+def test_an_old_delivery_that_comes_again_tells_nothing_new(shop: Shop) -> None:
+    """A complaint that was made good weeks ago does not become one of today."""
+    crm = shop.crm
+    contact = crm.contact("Erika", "Beispiel")
+    crm.win(crm.deal(contact))
+    shop.settle()
+    shop.wait(days=1)
+    crm.change(contact, spiral_rating="dissatisfied")
+    old = list(crm.deliveries)
+    shop.settle()
+    assert shop.stage(contact) == "negative"
+    shop.wait(days=1)
+    crm.change(contact, spiral_rating="satisfied")
+    shop.settle()
+    shop.wait(days=40)
+    shop.settle()
+    before = crm.value(contact, "spiral_explanation"), crm.value(contact, "spiral_readiness")
+
+    crm.deliveries[:] = old
+    assert set(crm.flush()) <= {204, 401}
+    shop.wait(days=1)
+    shop.settle()
+    after = crm.value(contact, "spiral_explanation"), crm.value(contact, "spiral_readiness")
+    assert after == before
+    told = shop.rows("SELECT value FROM field_change WHERE field = 'spiral_rating' ORDER BY at")
+    assert told == [("dissatisfied",), ("satisfied",)]
+
+
+def test_what_cannot_be_read_was_not_emptied(shop: Shop) -> None:
+    """Our fields were gone for a while and come back with what people typed: no new rating."""
+    crm = shop.crm
+    contact = delighted(shop)
+    shop.command("uninstall", crm.name)
+    shop.command("configure", crm.name, "--mode", "observe")
+    shop.command("resume", crm.name)
+    crm.change(contact, city="Köln")
+    shop.wait(days=1)
+    shop.settle()
+    shop.command("configure", crm.name, "--mode", "write")
+    shop.command("install", crm.name)
+    shop.wait(days=1)
+    shop.settle()
+
+    assert shop.stage(contact) == "satisfaction"
+
+
 def test_tasks_of_somebody_who_left_go_to_the_fallback_owner(shop: Shop) -> None:
     """Whoever was deactivated gets no new ones."""
     crm = shop.crm
@@ -213,6 +296,26 @@ def test_a_deleted_contact_is_let_go(shop: Shop) -> None:
     gone = shop.rows("SELECT crm_id FROM contact WHERE gone_at IS NOT NULL")
     assert gone == [(referred,)]
     assert crm.value(referrer, "spiral_referrals_given") == "1"
+
+
+def test_who_was_let_go_makes_no_more_calls(shop: Shop) -> None:
+    """The deals they had are looked at once, and then nothing is asked any more."""
+    crm = shop.crm
+    contact, other = (crm.contact(name, "Beispiel") for name in ("Erika", "Otto"))
+    crm.win(crm.deal(contact, other))
+    crm.win(crm.deal(contact))
+    shop.settle()
+    crm.delete(contact)
+    for _ in range(6):
+        shop.settle()
+        shop.wait(minutes=2)
+    before = len(crm.calls)
+    for _ in range(6):
+        shop.settle()
+        shop.wait(minutes=2)
+
+    assert len(crm.calls) == before
+    assert shop.rows("SELECT * FROM hint") == []
 
 
 def test_merged_contacts_are_one(shop: Shop) -> None:
@@ -303,6 +406,24 @@ def test_webhooks_the_crm_gave_up_are_made_anew(shop: Shop) -> None:
     assert shop.stage(contact) == "expectation"
 
 
+def test_webhooks_that_are_refused_do_not_stop_the_sweep(shop: Shop) -> None:
+    """What webhooks miss is found by it, all the more where there are none."""
+    crm = shop.crm
+    if shop.adapter.declaration.webhooks is not Webhooks.API:
+        assert shop.account().subscribed_at is None
+        return
+    crm.drop_subscriptions()
+    crm.faults.append(Fault(on="POST .*[wW]ebhook", status=400, body=b"{}", times=100))
+    contact = crm.contact("Erika", "Beispiel")
+    shop.wait(hours=24.5)
+    for _ in range(3):
+        shop.settle()
+        shop.wait(hours=1.1)
+
+    assert shop.stage(contact) == "expectation"
+    assert shop.account().blocked_reason is None
+
+
 def test_uninstalling_leaves_what_people_typed_and_nothing_of_ours_open(shop: Shop) -> None:
     """Open tasks are closed, webhooks gone, and only fields that people fill are left."""
     crm = shop.crm
@@ -314,6 +435,10 @@ def test_uninstalling_leaves_what_people_typed_and_nothing_of_ours_open(shop: Sh
 
     assert shop.tasks(contact) == [("ask_origin", "done")]
     assert crm.value(contact, "spiral_rating") == "satisfied"
+    with shop.parts.database.read() as connection:
+        (account,) = accounts.all_accounts(connection)
+    left = command.session_of(shop.parts, account).installed_fields()
+    assert left == set(manifest().keys_in)
     if shop.adapter.declaration.webhooks is Webhooks.API:
         assert crm.subscriptions() == []
 

@@ -42,7 +42,7 @@ class BottleStage:
 
     def start(self, processes: Processes) -> None:
         """Also after it was stopped: it goes on with what is in its database."""
-        made = environment()
+        made = environment(processes.bell)
         folder = processes.folder / CRM
         folder.mkdir(exist_ok=True)
         database = folder / "crm.sqlite3"

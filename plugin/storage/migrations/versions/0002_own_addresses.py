@@ -1,4 +1,4 @@
-"""addresses, base URLs and budgets of single accounts"""
+"""addresses, base URLs and budgets of single accounts; long work in portions"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,8 +14,13 @@ def upgrade() -> None:
         account.add_column(sa.Column("base_url", sa.Text(), nullable=True))
         account.add_column(sa.Column("endpoint", sa.String(length=64), nullable=True))
         account.add_column(sa.Column("subscribed_at", sa.BigInteger(), nullable=True))
+        account.add_column(sa.Column("subscribe_after", sa.BigInteger(), nullable=True))
         account.add_column(sa.Column("allowance", sa.JSON(none_as_null=True), nullable=True))
+        account.add_column(sa.Column("ids_cursor", sa.String(length=64), nullable=True))
+        account.add_column(sa.Column("sweep", sa.JSON(none_as_null=True), nullable=True))
         account.create_unique_constraint(op.f("uq_account_crm_endpoint"), ["crm", "endpoint"])
+    with op.batch_alter_table("hint") as hint:
+        hint.add_column(sa.Column("heard_at", sa.BigInteger(), nullable=True))
     op.execute("UPDATE account SET endpoint = crm_id WHERE own_secrets IS NOT NULL")
     with op.batch_alter_table("delivery") as delivery:
         delivery.add_column(
@@ -26,7 +31,17 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("delivery") as delivery:
         delivery.drop_column("topic")
+    with op.batch_alter_table("hint") as hint:
+        hint.drop_column("heard_at")
     with op.batch_alter_table("account") as account:
         account.drop_constraint(op.f("uq_account_crm_endpoint"), type_="unique")
-        for column in ("allowance", "subscribed_at", "endpoint", "base_url"):
+        for column in (
+            "sweep",
+            "ids_cursor",
+            "allowance",
+            "subscribe_after",
+            "subscribed_at",
+            "endpoint",
+            "base_url",
+        ):
             account.drop_column(column)
