@@ -45,7 +45,7 @@ class Call:
 @dataclass(kw_only=True)
 class Fault:
     """Bad weather for the next ``times`` requests whose ``METHOD /path`` matches ``on`` (a regular
-    expression, searched).
+    expression, searched), after the first ``spared`` of them went well.
 
     Answers with ``status``, ``headers`` and ``body`` instead of carrying the request out; with
     ``lost`` the request is carried out and the connection cut instead of an answer.
@@ -57,6 +57,7 @@ class Fault:
     body: bytes = b""
     lost: bool = False
     times: int = 1
+    spared: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,8 @@ class StandIn(ABC):
     """What signs deliveries where accounts share an address (``Webhooks.PROJECT``)."""
     wrong_token_answers: tuple[int, ...] = (401,)
     """What it answers a bad token with."""
+    tells_completion: bool = True
+    """Whether a task tells when it was completed, whatever became of it since."""
     owner_id: str
     """An active user's id, as owner fields hold it; there is a second one, ``other_owner_id``."""
     other_owner_id: str
@@ -127,8 +130,10 @@ class StandIn(ABC):
         ``first``, ``last``, ``email``, ``phone``, ``company``, ``city``, ``owner``."""
 
     @abstractmethod
-    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000") -> str:
-        """A rep opens a deal; the first contact is its primary one where the CRM has such."""
+    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
+             currency: str = "EUR") -> str:  # fmt: skip
+        """A rep opens a deal; the first contact is its primary one where the CRM has such. EUR is
+        the account's own currency, CHF another that it knows."""
 
     @abstractmethod
     def win(self, deal_id: str) -> None: ...
@@ -141,6 +146,10 @@ class StandIn(ABC):
 
     @abstractmethod
     def delete_deal(self, deal_id: str) -> None: ...
+
+    def archive(self, deal_id: str) -> None:
+        """A rep puts a deal aside, which is not deleted."""
+        raise Unsupported
 
     def merge(self, keep: str, drop: str) -> str:
         """A rep merges two contacts; the id of the one that is left."""
@@ -197,6 +206,15 @@ class StandIn(ABC):
     @abstractmethod
     def drop_subscriptions(self) -> None:
         """The CRM gives our webhooks up by itself, as some do."""
+
+    def damages(self) -> Mapping[str, Callable[[], None]]:
+        """Whatever else can go wrong with webhooks that the plugin made, in words → does it to all
+        of them. None where people make them by hand."""
+        return {}
+
+    def spend_budget(self, until: datetime) -> None:
+        """Others use up the rest of the day's budget; the CRM's next day begins at ``until``."""
+        raise Unsupported
 
     # ----------------------------------------------------------------------- webhooks
 
@@ -294,6 +312,9 @@ class StandIn(ABC):
     def _fault(self, operation: str) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and re.search(fault.on, operation):
+                if fault.spared:
+                    fault.spared -= 1
+                    continue
                 fault.times -= 1
                 return fault
         return None

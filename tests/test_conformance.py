@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests import conformance
+from tests.conformance.budgeting import TestBudget
 from tests.conformance.declaring import TestDeclaration
 from tests.conformance.failing import TestBadWeather
 from tests.conformance.forgetting import TestForgetting
@@ -23,6 +24,7 @@ from tests.conformance.writing import TestWriting
 
 __all__ = [
     "TestBadWeather",
+    "TestBudget",
     "TestDeclaration",
     "TestEvents",
     "TestForgetting",

@@ -57,6 +57,8 @@ class TokenDay:
             if known and known.unit == UNIT and _is_of_same_day(known.ends_at, self._clock()):
                 self._used = max(self._used, known.used)
                 self._left = known.left if self._left is None else self._left
+                if known.left == 0:
+                    self._spent, self._ends_at = True, known.ends_at
 
     def allowance(self) -> Allowance:
         with self._lock:

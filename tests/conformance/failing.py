@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count, cycle
 from typing import Any
@@ -24,9 +23,8 @@ from plugin.errors import (
     RecordGone,
     SignatureError,
 )
-from plugin.ports import FieldUpdate, LinkUpdate, Received, Session, TaskUpdate
+from plugin.ports import FieldUpdate, LinkUpdate, Received, Session, TaskDraft, TaskUpdate
 from tests.conformance.account import Account, draft
-from tests.conformance.crms import new_adapter
 from tests.conformance.promise import Promise
 from tests.stand_in import Fault
 
@@ -70,7 +68,7 @@ def _writes(contact: str, task: str) -> dict[str, Callable[[Session], object]]:
     update = FieldUpdate(contact_id=contact, values={"spiral_stage": "loyalty"})
     return {
         "write_fields": lambda s: s.write_fields([update]),
-        "create_tasks": lambda s: s.create_tasks([draft("k9", contact)]),
+        "create_tasks": lambda s: _create(s, draft("k9", contact)),
         "update_tasks": lambda s: s.update_tasks([TaskUpdate(crm_id=task, done=True)]),
         "delete_tasks": lambda s: s.delete_tasks([task]),
     }
@@ -329,39 +327,13 @@ class TestBadWeather(Promise):
         told = "\n".join([*lines, repr(session), repr(account.session()), repr(account.crm.link())])
         assert [word for word in (*words, *secrets, "secret-word") if word in told] == []
 
-    # --------------------------------------------------------------------- the day's budget
 
-    def test_a_budget_of_the_day_is_counted_and_kept(self, ready: Account, contact: str) -> None:
-        """Where the CRM sells one: what we used is what it cost, and at our share of it we stop
-        until the next day; what was spent before a restart counts. Where it does not, no budget
-        is shown."""
-        ready.crm.calls.clear()
-        session = ready.session()
-        session.account()
-        before = session.allowance
-        if before is None:
-            assert sum(call.cost for call in ready.crm.calls) == 0
-            return
-        most = before.limit // 2
-        stored = replace(before, used=most - 100)
-        ready.crm.calls.clear()
-        link = ready.crm.link(
-            fields=ready.fields, facts=ready.facts, allowance=stored, rate_share=0.5
-        )
-        session = new_adapter(ready.crm.name).connect(link)
-
-        with pytest.raises(CrmRateLimited) as caught:  # noqa: PT012 (it ends by that error only)
-            for _ in range(200):
-                session.load([contact], history=False, known_deals={})
-
-        after = session.allowance
-        assert after is not None
-        assert after.used - stored.used == sum(call.cost for call in ready.crm.calls)
-        assert most - 20 < after.used <= most
-        assert (after.limit, after.unit) == (before.limit, before.unit)
-        left = (after.ends_at - datetime.now(UTC)).total_seconds()
-        assert 0 < left <= 86_400
-        assert abs(caught.value.retry_after - left) < 60
+def _create(session: Session, task: TaskDraft) -> object:
+    """As the core does: what stopped it is raised."""
+    created = session.create_tasks([task])
+    if created.stopped:
+        raise created.stopped
+    return created
 
 
 def _failing_from(at: int) -> Callable[[str], Fault | None]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 
 from plugin.manifest import Direction, FieldType, manifest
-from plugin.ports import ContactCard, DealSnapshot, FieldUpdate, Page, User
+from plugin.ports import ContactCard, DealSnapshot, Delivery, FieldUpdate, Page, User
 from tests.conformance.account import Account
 from tests.conformance.promise import Promise
+from tests.stand_in import Unsupported
 
 PERSON: Mapping[str, str] = {
     "first": "Zoë", "last": "Groß-Müller", "email": "zoe@example.com", "phone": "+498912345678",
@@ -86,6 +89,76 @@ class TestReading(Promise):
         assert set(values) <= account.fields
         assert account.fields - set(values) <= {"spiral_referrer"}
         assert {key for key, value in values.items() if not _is_empty(key, value)} == set()
+
+    @pytest.mark.parametrize("key", ["spiral_rating", "spiral_referrer_name", "spiral_stage"])
+    def test_a_field_that_was_taken_away_is_not_taken_for_an_empty_one(
+        self, account: Account, key: str
+    ) -> None:
+        """Whoever reads "" would act on it: the key is left out. The others go on as before."""
+        session = account.install()
+        contact = account.crm.contact("Erika", "Muster")
+        account.crm.change(contact, spiral_rating="angry", spiral_referrer_name="Hans")
+        account.crm.take_field_away(key)
+
+        before = account.loaded(contact).values
+        written = {"spiral_readiness": "not_yet", SCORE: "3"}
+        failures = session.write_fields([FieldUpdate(contact_id=contact, values=written)])
+
+        assert key not in before
+        assert failures == ()
+        kept = {"spiral_rating": "angry", "spiral_referrer_name": "Hans", **written}
+        kept.pop(key, "")
+        assert kept.items() <= account.loaded(contact).values.items()
+
+    # ------------------------------------------------- what was told, and what is there now
+
+    @pytest.mark.parametrize("late", [False, True], ids=["worked on late", "arrived late"])
+    def test_what_was_told_a_day_ago_stands_in_for_nothing(
+        self, account: Account, late: bool
+    ) -> None:
+        """However full a delivery is: it waited for us, or for the network, and the CRM has gone
+        on since."""
+        contact, angry = _rated(account, "angry")
+        account.later()
+        account.crm.change(contact, spiral_rating="delighted")
+        account.crm.deliveries.clear()
+        day = timedelta(days=1)
+
+        with time_machine.travel(datetime.now(UTC) + day):
+            for one in angry:
+                account.adapter.parse(account.received(one, after=-day * (not late)))
+            assert _rating(account, contact) == "delighted"
+
+    @pytest.mark.parametrize(
+        "order",
+        ["first, second", "second, first", "second, reading, first", "second, writing, first"],
+    )
+    def test_deliveries_in_any_order_show_the_present(self, account: Account, order: str) -> None:
+        """An older one that comes after a newer one was used, or after we wrote, changes nothing
+        of what is read next."""
+        contact, first = _rated(account, "angry")
+        account.later()
+        account.crm.change(contact, spiral_rating="delighted")
+        second = account.taken()
+        account.later()
+        stage = ""
+
+        for step in order.split(", "):
+            match step:
+                case "reading":
+                    assert _rating(account, contact) == "delighted"
+                case "writing":
+                    stage = "loyalty"
+                    update = FieldUpdate(contact_id=contact, values={"spiral_stage": stage})
+                    account.session().write_fields([update])
+                case _:
+                    for one in first if step == "first" else second:
+                        account.adapter.parse(account.received(one))
+
+        values = _values(account, contact)
+        assert (values["spiral_rating"], values["spiral_stage"]) == ("delighted", stage)
+
+    # ------------------------------------------------------------------------ who is there
 
     def test_who_is_not_there_is_missing(self, account: Account) -> None:
         """Deleted, never there, or no id at all: the others are read all the same."""
@@ -228,6 +301,46 @@ class TestReading(Promise):
         assert deals[won].primary_contact_id in (None, first)
         assert deals[won].won_at or deals[won].closed_at
 
+    def test_a_deal_is_told_in_its_currency(self, account: Account) -> None:
+        """And, where the CRM converts, in the account's own, too."""
+        contact = account.crm.contact("Erika", "Muster")
+        account.crm.deal(contact, name="Bad", amount="2500.5", currency="CHF")
+        account.crm.deal(contact, name="Dach", amount="700", currency="EUR")
+        home = account.session().account().currency
+
+        deals = {one.name: one for one in account.loaded(contact).deals}
+
+        assert home == "EUR"
+        assert (deals["Bad"].amount, deals["Bad"].currency) == (Decimal("2500.5"), "CHF")
+        assert deals["Dach"].amount == Decimal(700)
+        assert deals["Dach"].currency in (home, None)
+        assert deals["Bad"].home_amount in (None, Decimal("2625.53"), Decimal("2625.525"))
+        assert deals["Dach"].home_amount in (None, Decimal(700))
+
+    @pytest.mark.parametrize("known", ["nothing", "the other", "both"])
+    def test_a_deal_put_aside_is_still_a_deal(self, account: Account, known: str) -> None:
+        """Where the CRM has an archive: what is in it is read, listed and belongs to its contacts
+        like what is not."""
+        contact = account.crm.contact("Erika", "Muster")
+        other, aside = (account.crm.deal(contact, name=name) for name in ("A", "B"))
+        account.later(60)
+        since = account.crm.clock() - timedelta(seconds=5)
+        account.crm.win(aside)
+        with suppress(Unsupported):
+            account.crm.archive(aside)
+        hints: dict[str, dict[str, Sequence[str]]] = {
+            "nothing": {}, "the other": {contact: (other,)}, "both": {contact: (other, aside)},
+        }  # fmt: skip
+        session = account.session()
+
+        loaded = session.load([contact], history=False, known_deals=hints[known])
+
+        assert {deal.crm_id: deal.won for found in loaded.contacts for deal in found.deals} == {
+            other: False, aside: True,
+        }  # fmt: skip
+        assert set(_all(lambda cursor: session.deals_changed_since(since, cursor))) == {aside}
+        assert session.deal_contacts([aside]) == {aside: (contact,)}
+
     def test_contacts_of_deals_are_told(self, account: Account) -> None:
         """All of each; a deal that is gone or has none is absent."""
         first, second = account.crm.contact("Erika", "Muster"), account.crm.contact("Otto", "Bsp")
@@ -322,6 +435,29 @@ class TestReading(Promise):
         _all(session.list_contacts)
 
         assert session.calls == len(account.crm.calls) > 0
+
+
+def _rated(account: Account, rating: str) -> tuple[str, list[Delivery]]:
+    """A contact whose rating was told, and the deliveries that tell it."""
+    account.install()
+    account.listen()
+    contact = account.crm.contact("Erika", "Muster")
+    account.taken()
+    account.later()
+    account.crm.change(contact, spiral_rating=rating)
+    return contact, account.taken()
+
+
+def _values(account: Account, contact: str) -> Mapping[str, str]:
+    """As somebody reads them who knows of no deals, and that there are none."""
+    known: Mapping[str, Sequence[str]] = {contact: ()}
+    loaded = account.session().load([contact], history=False, known_deals=known)
+    (found,) = loaded.contacts
+    return found.values
+
+
+def _rating(account: Account, contact: str) -> str:
+    return _values(account, contact)["spiral_rating"]
 
 
 def _named(**more: str) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from plugin.ports import Webhooks
+from plugin.ports import Echo, FieldUpdate, Webhooks
 from tests.conformance.account import OUR_SECRET, Account
 from tests.conformance.crms import PUBLIC_URL
 from tests.conformance.promise import Promise
 
+OURS = {"spiral_stage": "loyalty"}
 OLD_URL = "https://former.example.com"
 
 
@@ -53,6 +54,34 @@ class TestSubscribing(Promise):
         else:
             assert account.crm.calls == []
             assert secrets == account.secrets
+
+    def test_whatever_is_wrong_with_webhooks_is_put_right(self, account: Account) -> None:
+        """All that the CRM, or people there, can do to those that the plugin made: afterwards each
+        change is told as before, once, and our own writes are what the declaration says."""
+        account.install()
+        account.listen()
+        before = account.crm.subscriptions()
+        account.crm.contact("Erika", "Muster")
+        told = len(account.events())
+        damages = account.crm.damages()
+        assert bool(damages) is (account.declaration.webhooks is Webhooks.API)
+
+        for name, damage in damages.items():
+            damage()
+            session = account.session()
+            account.secrets = session.subscribe(account.target, account.secrets)
+            account.crm.deliveries.clear()
+
+            assert account.crm.subscriptions() == before, name
+            contact = account.crm.contact("Erika", "Muster")
+            assert len(account.events()) == told, name
+            account.later()
+            account.crm.change(contact, spiral_rating="angry")
+            assert account.events(), name
+            session.write_fields([FieldUpdate(contact_id=contact, values=OURS)])
+            echo = account.events()
+            assert account.declaration.echo is not Echo.UNSENT or echo == [], name
+            assert account.declaration.echo is not Echo.MARKED or all(e.ours for e in echo), name
 
     def test_webhooks_move_with_our_host(self, account: Account) -> None:
         """Those that lead to the same path on another host are replaced: nothing goes to the old

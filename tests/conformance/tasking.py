@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 
-from plugin.errors import CrmUnavailable
-from plugin.ports import CrmTask, Failure, Session, TaskUpdate
+from plugin.errors import CrmError, CrmRateLimited, CrmUnauthorized, CrmUnavailable
+from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from tests.conformance.account import DUE_ON, Account, draft
 from tests.conformance.promise import Promise
 from tests.stand_in import Fault
@@ -80,11 +83,12 @@ class TestTasks(Promise):
         """It is sent once; nobody knows what became of it, so it is looked for and found."""
         account.crm.faults.append(Fault(on="^POST ", lost=True))
 
-        with pytest.raises(CrmUnavailable) as caught:
-            session.create_tasks([draft("k1", contact, owner_id=account.crm.owner_id)])
+        created = _created(session, [draft("k1", contact, owner_id=account.crm.owner_id)])
         found = session.find_tasks([contact])
 
-        assert caught.value.outcome_unknown
+        assert created.unknown == {"k1"}
+        assert created.crm_ids == {}
+        assert isinstance(created.stopped, CrmUnavailable)
         (seen,) = account.crm.tasks()
         assert [one.crm_id for one in found] == [seen.crm_id]
         assert draft("k1", contact).marker in found[0].body
@@ -95,17 +99,65 @@ class TestTasks(Promise):
         """Looked for and not found, it is created again: then there is one."""
         account.crm.faults.append(Fault(on="^POST ", status=503, times=9))
 
-        with pytest.raises(CrmUnavailable) as caught:
-            session.create_tasks([draft("k1", contact, owner_id=account.crm.owner_id)])
+        first = _created(session, [draft("k1", contact, owner_id=account.crm.owner_id)])
         sent = [call for call in account.crm.calls if call.method == "POST" and call.status == 503]
         account.crm.faults.clear()
         found = session.find_tasks([contact])
         created = session.create_tasks([draft("k1", contact)])
 
-        assert caught.value.outcome_unknown
+        assert first.unknown == {"k1"}
+        assert first.crm_ids == {}
         assert len(sent) == 1
         assert found == ()
         assert [one.crm_id for one in account.crm.tasks()] == list(created.crm_ids.values())
+
+    @pytest.mark.parametrize(
+        ("fault", "error", "is_unknown"),
+        [
+            (Fault(on="^POST ", lost=True), CrmUnavailable, True),
+            (Fault(on="^POST ", status=503), CrmUnavailable, True),
+            (Fault(on="^POST ", status=429), CrmRateLimited, False),
+            (Fault(on="^POST ", status=401), CrmUnauthorized, False),
+        ],
+        ids=["lost", "503", "429", "401"],
+    )
+    def test_of_a_batch_that_stopped_every_task_is_accounted_for(
+        self,
+        account: Account,
+        session: Session,
+        contact: str,
+        fault: Fault,
+        error: type[CrmError],
+        is_unknown: bool,
+    ) -> None:
+        """Made, unknown or not sent: whoever comes back makes each once. Where the CRM makes all of
+        them by one call, all are unknown, or none was made."""
+        owner = account.crm.owner_id
+        drafts = [draft(key, contact, owner_id=owner) for key in ("k1", "k2", "k3")]
+        account.crm.calls.clear()
+        session.create_tasks([draft(key, contact, owner_id=owner) for key in ("x1", "x2")])
+        one_by_one = sum(call.method == "POST" for call in account.crm.calls) > 1
+        account.crm.faults.append(replace(fault, spared=int(one_by_one)))
+
+        created = _created(session, drafts)
+
+        sent = ["k1", "k2"] if one_by_one else ["k1", "k2", "k3"]
+        made = sent[:1] if one_by_one else []
+        unknown = set(sent) - set(made) if is_unknown else set()
+        assert type(created.stopped) is error
+        assert set(created.crm_ids) == set(made)
+        assert created.unknown == unknown
+        assert created.failures == ()
+        there = {one.subject: one.crm_id for one in account.crm.tasks()}
+        assert {key: there[draft(key).subject] for key in made} == created.crm_ids
+        left = [one for one in drafts if draft(one.key).subject not in there]
+        assert [one.key for one in left] == (
+            [key for key in ("k1", "k2", "k3") if key not in (sent if fault.lost else made)]
+        )
+        session.create_tasks(left)
+        assert sorted(one.subject for one in account.crm.tasks()) == sorted(
+            draft(key).subject for key in ("x1", "x2", "k1", "k2", "k3")
+        )
 
     def test_a_refused_task_does_not_spoil_the_others(
         self, account: Account, session: Session, contact: str
@@ -139,6 +191,26 @@ class TestTasks(Promise):
         assert done_at is not None
         assert abs(done_at - account.crm.clock()) < timedelta(days=1)
         assert session.read_tasks([]) == {}
+
+    def test_a_task_tells_when_it_was_completed(
+        self, account: Account, session: Session, contact: str
+    ) -> None:
+        """Neither when it was made nor when somebody looked; nor, where the CRM tells it by itself,
+        when it was changed afterwards."""
+        ids = session.create_tasks([draft("k1", contact)]).crm_ids
+        now = datetime.now(UTC)
+        with time_machine.travel(now + timedelta(days=3)) as traveller:
+            completed = account.crm.clock()
+            account.crm.complete(ids["k1"])
+            found = []
+            for hours, subject in ((1, ""), (49, "Neu gefasst"), (97, "")):
+                traveller.move_to(completed + timedelta(hours=hours))
+                if subject and account.crm.tells_completion:
+                    session.update_tasks([TaskUpdate(crm_id=ids["k1"], subject=subject)])
+                found.append(account.session().read_tasks([ids["k1"]])[ids["k1"]])
+
+        assert [one.done for one in found] == [True] * 3
+        assert [one.done_at for one in found if not _near(one.done_at, completed)] == []
 
     def test_tasks_are_found_by_their_marker(
         self, account: Account, session: Session, contact: str
@@ -247,6 +319,20 @@ class TestTasks(Promise):
 
         assert isinstance(found, CrmTask)
         assert session.read_tasks([ids["k1"]]) == {ids["k1"]: found}
+
+
+def _near(at: datetime | None, wanted: datetime) -> bool:
+    return at is not None and abs(at - wanted) < timedelta(days=1)
+
+
+def _created(session: Session, drafts: Sequence[TaskDraft]) -> CreatedTasks:
+    """What became of them; where it raises, nothing was made, or nobody knows."""
+    try:
+        return session.create_tasks(drafts)
+    except CrmError as error:
+        is_unknown = isinstance(error, CrmUnavailable) and error.outcome_unknown
+        unknown = frozenset(one.key for one in drafts) if is_unknown else frozenset()
+        return CreatedTasks(crm_ids={}, unknown=unknown, stopped=error)
 
 
 def _lines(text: str) -> list[str]:

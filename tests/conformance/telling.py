@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from plugin.manifest import FieldType, manifest
 from plugin.pipeline.values import difference
 from plugin.ports import Echo, Event, EventKind, FieldUpdate
 from plugin.referral.model import FieldChange
@@ -15,6 +16,10 @@ from tests.stand_in import Unsupported
 
 CHANGED, DELETED = EventKind.CONTACT_CHANGED, EventKind.CONTACT_DELETED
 SOON = timedelta(seconds=30)
+SAMPLES = {
+    FieldType.LINE: "Frau Dr. Meyer", FieldType.TEXT: "Zeile eins\nZeile zwei",
+    FieldType.DATE: "2026-09-13", FieldType.BOOL: "true",
+}  # fmt: skip
 WRITTEN = {"spiral_stage": "loyalty", "spiral_recommended_words": "geschrieben von uns"}
 
 
@@ -66,6 +71,42 @@ class TestTelling(Promise):
             else:
                 assert changes == set()
             assert told.loaded(contact).values[field] == wanted
+
+    def test_a_rating_told_late_is_dated_as_declared(self, told: Account) -> None:
+        """By its own time, where the CRM tells that; else by its arrival."""
+        contact = told.crm.contact("Erika", "Muster")
+        told.taken()
+        told.later()
+        told.crm.change(contact, spiral_rating="delighted")
+        late = timedelta(hours=1)
+
+        for delivery in told.taken():
+            received = told.received(delivery, after=late)
+            for event in told.adapter.parse(received).events:
+                if event.change:
+                    waited = received.received_at - event.change.at
+                    dated = told.declaration.dates_changes
+                    assert abs(waited - (late if dated else timedelta())) < SOON
+
+    def test_whatever_a_person_changes_is_told(self, told: Account) -> None:
+        """Name, e-mail, phone, company, owner, every *in* field, one save each: about that contact
+        and by somebody else."""
+        contact = told.crm.contact("Erika", "Muster")
+        changes = {
+            "first": "Erna", "last": "Sommer", "email": "erna@example.com",
+            "phone": "+498912345678", "company": "Stadtbäckerei", "owner": told.crm.other_owner_id,
+            **{key: _sample(key) for key in manifest().keys_in},
+        }  # fmt: skip
+        told.taken()
+        found = {}
+
+        for name, value in changes.items():
+            told.later()
+            told.crm.change(contact, **{name: value})
+            found[name] = {_gist(event) for event in told.events()}
+
+        told_as_it_is = {(CHANGED, contact, False)}
+        assert {name: gists for name, gists in found.items() if gists != told_as_it_is} == {}
 
     def test_another_field_is_a_hint_and_no_rating(self, told: Account) -> None:
         """Whoever is renamed has not rated anything."""
@@ -197,6 +238,11 @@ class TestTelling(Promise):
 
         assert any(facts.values())
         assert sum(map(len, facts.values())) == len(set().union(*facts.values()))
+
+
+def _sample(key: str) -> str:
+    field = manifest().field(key)
+    return SAMPLES[field.type] if field.type in SAMPLES else field.options[0].value
 
 
 def _gist(event: Event) -> tuple[EventKind, str, bool]:

@@ -16,6 +16,9 @@ from tests.conformance.account import Account
 from tests.conformance.crms import CASES, Case, new_adapter
 from tests.conformance.promise import Promise
 
+WINDOW = timedelta(minutes=5)
+"""Where the CRM tells when it sent: how far that may be from now."""
+EDGE = timedelta(seconds=10)
 ODD = ["", " ", "x", "=", "Basic", "Basic !", "Basic Og==", "t=,v1=", "t=1,v1=00", ":", "é", "\0",
        "\udcff", "٣", "0" * 5000, "-1", "9" * 400]  # fmt: skip
 """Values a header may have that no CRM would send."""
@@ -124,7 +127,7 @@ class TestVerification(Promise):
     ) -> None:
         """Where the CRM tells when it sent, a late one is refused; where it does not, it is taken
         and says what it said the first time, under the same keys."""
-        for late in (timedelta(hours=1), timedelta(hours=-1)):
+        for late in (WINDOW + EDGE, -WINDOW - EDGE, timedelta(days=1)):
             now = account.crm.clock() + late
             taken = believed(account.adapter, delivery, account.secrets, now)
             assert taken is not account.declaration.replay_window
@@ -132,6 +135,14 @@ class TestVerification(Promise):
         first = account.adapter.parse(account.received(delivery))
         again = account.adapter.parse(account.received(delivery, after=timedelta(days=1)))
         assert [one.key for one in first.events] == [one.key for one in again.events]
+
+    def test_a_delivery_under_way_for_minutes_is_believed(
+        self, account: Account, delivery: Delivery
+    ) -> None:
+        """Nor need the clocks agree: just under five minutes either way are nobody's fault."""
+        for late in (WINDOW - EDGE, EDGE - WINDOW):
+            now = account.crm.clock() + late
+            account.adapter.verify(delivery, secrets=account.secrets, now=now)
 
     def test_a_delivery_is_good_at_its_own_address_only(
         self, account: Account, delivery: Delivery

@@ -53,6 +53,7 @@ class Crm(StandIn):
 
     name = "bottlecrm"
     wrong_token_answers = (403,)
+    tells_completion = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,12 +83,13 @@ class Crm(StandIn):
     def change(self, contact_id: str, **values: str) -> None:
         self._by_rep(self._org.update_contact, self._typed(values), self._org.contacts[contact_id])
 
-    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000") -> str:
+    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
+             currency: str = CURRENCY) -> str:  # fmt: skip
         """No two deals have one name here: the second is called ``Küche 2``."""
         taken = {row.values["name"].lower() for row in self._org.deals.values()}
         names = (name if n == 1 else f"{name} {n}" for n in range(1, len(taken) + 2))
         free = next(one for one in names if one.lower() not in taken)
-        told = {"name": free, "amount": amount, "currency": CURRENCY, "contacts": [*contact_ids]}
+        told = {"name": free, "amount": amount, "currency": currency, "contacts": [*contact_ids]}
         return self._by_rep(self._org.create_deal, told)
 
     def win(self, deal_id: str) -> None:

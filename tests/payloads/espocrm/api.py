@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.payloads.espocrm.administration import Administration
 from tests.payloads.espocrm.entities import CUSTOMIZABLE
-from tests.payloads.espocrm.records import CURRENCY, Records
+from tests.payloads.espocrm.records import CURRENCY, RATES, Records
 from tests.payloads.espocrm.searching import Record, Refused, search_of
 
 ROOT = "/api/v1/"
@@ -141,8 +141,9 @@ class Api:
     def _settings(self) -> Record:
         return {
             "applicationName": "EspoCRM", "siteUrl": self._site(), "timeZone": ZONE,
-            "defaultCurrency": CURRENCY, "baseCurrency": CURRENCY, "currencyList": [CURRENCY],
-            "currencyRates": {}, "language": "en_US", "recordsPerPage": 20,
+            "defaultCurrency": CURRENCY, "baseCurrency": CURRENCY,
+            "currencyList": [CURRENCY, *RATES], "currencyRates": RATES,
+            "language": "en_US", "recordsPerPage": 20,
         }  # fmt: skip
 
     def _administer(self, request: Request) -> Any:

@@ -13,6 +13,9 @@ from tests.payloads.espocrm.searching import Filter, Record, Refused, Search, pa
 
 Tell = Callable[[str, Mapping[str, Any], str], None]
 CURRENCY = "EUR"
+LISTED_TEXT = 10_000
+RATES = {"CHF": 1.05}
+"""What one unit of another currency is worth."""
 _NUMBERS = ("int", "float", "currency")
 _DAY = r"\d{4}-\d\d-\d\d"
 _FORMS = {"date": _DAY, "datetime": rf"{_DAY} \d\d:\d\d:\d\d"}
@@ -91,7 +94,9 @@ class Records:
         if attribute == "amountWeightedConverted":
             return (record.get("amount") or 0) * (record.get("probability") or 0) / 100
         if attribute.endswith("Converted"):
-            return record.get(attribute.removesuffix("Converted"))
+            name = attribute.removesuffix("Converted")
+            value, rate = record.get(name), RATES.get(record.get(f"{name}Currency") or "", 1)
+            return value if value is None or rate == 1 else round(value * rate, 2)
         return _empty(attribute) if attribute not in record else record[attribute]
 
     def _linked_value(self, entity: str, record: Record, link: str, what: str) -> Any:
@@ -170,7 +175,8 @@ class Records:
         if search.select:
             wanted = {*search.select, *entities.ALWAYS_SELECTED.get(entity, ("id", "createdAt"))}
             names = tuple(one for one in (*names, *entities.READ[entity]) if one in wanted)
-        return {"total": total, "list": [self.told(entity, one, names) for one in page]}
+        told = [self.told(entity, one, names) for one in page]
+        return {"total": total, "list": [_cut(one) for one in told]}
 
     # ----------------------------------------------------------------------- changing
 
@@ -327,6 +333,11 @@ class Records:
         task["accountId"] = parent_id if parent_type == "Account" else None
         for name in ("contactId", "accountId"):
             task[name] = task[name] or (parent or {}).get(name)
+
+
+def _cut(told: Record) -> Record:
+    """Lists tell the beginnings of long texts (``maxSelectTextAttributeLengthForList``)."""
+    return {k: v[:LISTED_TEXT] if isinstance(v, str) else v for k, v in told.items()}
 
 
 def _empty(attribute: str) -> Any:

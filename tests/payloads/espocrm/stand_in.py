@@ -6,7 +6,7 @@ It is strict where EspoCRM is, and refuses what it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -115,10 +115,11 @@ class Crm(StandIn):
                 return str(one["id"])
         return str(self._records.create("Account", {"name": name}, self.owner_id)["id"])
 
-    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000") -> str:
+    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
+             currency: str = "EUR") -> str:  # fmt: skip
         with self.lock:
             values = {
-                "name": name, "amount": _number(amount), "amountCurrency": "EUR",
+                "name": name, "amount": _number(amount), "amountCurrency": currency,
                 "closeDate": (self._today() + timedelta(days=30)).isoformat(),
                 "contactsIds": list(contact_ids), "contactId": (*contact_ids, None)[0],
                 "assignedUserId": self.owner_id,
@@ -238,6 +239,17 @@ class Crm(StandIn):
         with self.lock:
             for one in self._records.there("Webhook"):
                 self._remove_webhook(one["id"])
+
+    def damages(self) -> Mapping[str, Callable[[], None]]:
+        return {
+            "switched off": lambda: self._damage(isActive=False),
+            "telling our own changes, too": lambda: self._damage(skipOwn=False),
+        }
+
+    def _damage(self, **values: object) -> None:
+        with self.lock:
+            for one in self._records.there("Webhook"):
+                one.update(values)
 
     # ----------------------------------------------------------------------- webhooks
 

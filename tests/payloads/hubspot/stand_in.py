@@ -64,8 +64,11 @@ class Crm(StandIn):
     def change(self, contact_id: str, **values: str) -> None:
         self._crm.update(self._contact(contact_id), _properties(values), self._crm.person())
 
-    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000") -> str:
+    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
+             currency: str = "EUR") -> str:  # fmt: skip
         values = {"dealname": name, "amount": amount}
+        if currency != self._portal.currency:
+            values["deal_currency_code"] = currency
         links = [(CONTACTS, contact_id, ()) for contact_id in contact_ids]
         return self._crm.create(DEALS, values, self._crm.person(), links=links).id
 

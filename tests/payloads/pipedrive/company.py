@@ -392,7 +392,7 @@ class Company:
             "timestamp": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z",
             "type": webhook["type"],
             "user_id": str(actor.user_id),
-            "version": "2.0",
+            "version": webhook["version"],
             "webhook_id": str(webhook["id"]),
             "webhook_owner_id": str(webhook["owner_id"]),
             "change_source": actor.change_source,

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -63,6 +63,7 @@ class Crm(StandIn):
         self.tells_budget = True
         self.burst = 480
         self._spent: dict[str, int] = {}
+        self._spent_until: datetime | None = None
         self._recent: deque[float] = deque()
 
     # ------------------------------------------------------------------- people's doings
@@ -92,9 +93,10 @@ class Crm(StandIn):
                 bulk = replace(REP, change_source="api", is_bulk_edit=True)
                 self._save(self._person(contact_id), values, bulk)
 
-    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000") -> str:
+    def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
+             currency: str = "EUR") -> str:  # fmt: skip
         people = [int(one) for one in contact_ids]
-        values: Record = {"title": name, "value": _plain_number(amount)}
+        values: Record = {"title": name, "value": _plain_number(amount), "currency": currency}
         values["owner_id"] = REP.user_id
         if people:
             values["person_id"] = people[0]
@@ -219,9 +221,30 @@ class Crm(StandIn):
 
     def switch_subscriptions_off(self) -> None:
         """They stay in the list, and send nothing."""
+        self._damage(is_active=0, remove_reason="unsuccessful deliveries")
+
+    def damages(self) -> Mapping[str, Callable[[], None]]:
+        return {
+            "switched off": self.switch_subscriptions_off,
+            "sent with a password that we refused": self._change_passwords,
+            "of an older version": lambda: self._damage(version="1.0"),
+            "told of new records only": lambda: self._damage(event_action="create"),
+        }
+
+    def _damage(self, **values: object) -> None:
         with self.lock:
             for webhook in self.company.webhooks.values():
-                webhook.update(is_active=0, remove_reason="unsuccessful deliveries")
+                webhook.update(values)
+
+    def _change_passwords(self) -> None:
+        with self.lock:
+            for webhook_id in self.company.webhooks:
+                self.company.passwords[webhook_id] = ("referral-spiral", "another")
+        self._damage(last_http_status=401, last_delivery_time=self.company.now())
+
+    def spend_budget(self, until: datetime) -> None:
+        with self.lock:
+            self._spent_until = until
 
     # ----------------------------------------------------------------------- webhooks
 
@@ -238,11 +261,18 @@ class Crm(StandIn):
         if headers.get("x-api-token") != self.token:
             return 401, wire.unauthorized().body, {}
         today, cost = self.company.now()[:10], self.cost(method, path, query)
+        if self._spent_until and self.clock() < self._spent_until:
+            wait = (self._spent_until - self.clock()).total_seconds()
+            return self._rate_limited(wait)
         if self._spent.get(today, 0) + cost > self.daily_limit:
-            return 429, RATE_LIMITED, self._rate() | {"retry-after": str(self._until_midnight())}
+            return self._rate_limited(self._until_midnight())
         self._spent[today] = self._spent.get(today, 0) + cost
         status, content = self.api.answer(method, path, query, body)
         return status, content, self._rate()
+
+    def _rate_limited(self, wait: float) -> tuple[int, Any, Mapping[str, str]]:
+        left = {"x-daily-ratelimit-token-remaining": "0"} if self.tells_budget else {}
+        return 429, RATE_LIMITED, self._rate() | left | {"retry-after": str(int(wait) + 1)}
 
     def cost(self, method: str, path: str, query: Mapping[str, str]) -> int:
         route = find(method, path)
@@ -264,10 +294,10 @@ class Crm(StandIn):
             headers["x-daily-ratelimit-token-remaining"] = str(left)
         return headers
 
-    def _until_midnight(self) -> int:
+    def _until_midnight(self) -> float:
         now = self.clock().astimezone(UTC)
         midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-        return int((midnight - now).total_seconds()) + 1
+        return (midnight - now).total_seconds()
 
     # ------------------------------------------------------------------------- our fields
 
