@@ -431,7 +431,3 @@ class WebhookList(TypedDict):
 
 class WebhookListSchema(Sent):
     data = Several(fields.Nested(WebhookSchema))
-
-
-class OneWebhookSchema(Sent):
-    data = fields.Nested(WebhookSchema, required=True)

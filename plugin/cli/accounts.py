@@ -197,7 +197,7 @@ def _address(
 ) -> dict[str, Any]:
     """The account's own address and secrets, where it has such and not yet."""
     if app_id:
-        secrets = parts.vault.encrypt(",".join(own.secrets))
+        secrets = parts.vault.encrypt_all(own.secrets)
         return {"app_id": app_id, "endpoint": crm_id, "own_secrets": secrets}
     if crm.declaration.webhooks is Webhooks.PROJECT or (before and before.endpoint):
         return {}
@@ -279,9 +279,9 @@ def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
         raise ConfigurationError("this is no webhook secret: copy all of what the CRM shows")
     with parts.database.write() as connection:
         account = accounts.choose(connection, crm.declaration.name, account.crm_id)
-        kept = parts.vault.decrypt(account.own_secrets).split(",") if account.own_secrets else []
+        kept = parts.vault.decrypt_all(account.own_secrets)
         secrets = [new] if replace else list(dict.fromkeys([new, *kept[:1]]))
-        accounts.save(connection, account.id, own_secrets=parts.vault.encrypt(",".join(secrets)))
+        accounts.save(connection, account.id, own_secrets=parts.vault.encrypt_all(secrets))
     click.echo(f"Webhooks of account {account.crm_id} are checked with this secret from now on.")
 
 

@@ -119,7 +119,6 @@ class Receiver:
             ).one_or_none()
         if row is None:
             raise UnknownEndpoint(f"no {crm} account has this address")
-        secrets = self._vault.decrypt(row.own_secrets).split(",") if row.own_secrets else ()
-        sender = _Sender(crm_id=row.crm_id, secrets=tuple(secrets))
+        sender = _Sender(crm_id=row.crm_id, secrets=self._vault.decrypt_all(row.own_secrets))
         self._senders[crm, endpoint] = (self._now_ms(), sender)
         return sender

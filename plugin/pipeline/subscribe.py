@@ -47,15 +47,13 @@ def subscribe(
     by the next sweep. ``strict``: accept no outdated form of signature from now on.
     """
     target = f"{public_url}{account.path}"
-    before = tuple(vault.decrypt(account.own_secrets).split(",")) if account.own_secrets else ()
+    before = vault.decrypt_all(account.own_secrets)
     kept = (token_urlsafe(SECRET_BYTES),) if renew else before
     strict |= SIGNATURE_ONLY in before
     # Before the CRM is asked: no delivery must come that cannot be told from a forgery, and what
     # fails half way is finished by the worker.
     with lane.write() as connection:
-        accounts.save(
-            connection, account.id, own_secrets=vault.encrypt(",".join(kept)), subscribed_at=0
-        )
+        accounts.save(connection, account.id, own_secrets=vault.encrypt_all(kept), subscribed_at=0)
     if renew:
         session.unsubscribe(target)
     after = session.subscribe(target, kept)
@@ -63,7 +61,7 @@ def subscribe(
         after = (SIGNATURE_ONLY, *after)
     values: dict[str, object] = {"subscribed_at": now_ms(), "subscribe_after": None}
     if after != before:
-        values["own_secrets"] = vault.encrypt(",".join(after))
+        values["own_secrets"] = vault.encrypt_all(after)
         if account.subscribed_at and not renew and not strict:
             log.warning("webhooks of account %s had to be made anew", account.id)
     with lane.write() as connection:

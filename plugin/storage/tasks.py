@@ -95,15 +95,3 @@ def in_state(
 def save(connection: sa.Connection, ids: Sequence[int], **values: Any) -> None:
     if ids:
         connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(**values))
-
-
-def save_each(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Update many tasks at once; each row has ``id_`` and the columns to set."""
-    if rows:
-        names = [name for name in rows[0] if name != "id_"]
-        connection.execute(
-            sa.update(table)
-            .where(table.c.id == sa.bindparam("id_"))
-            .values({name: sa.bindparam(f"{name}_") for name in names}),
-            [{(k if k == "id_" else f"{k}_"): v for k, v in row.items()} for row in rows],
-        )

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import requests
 import sqlalchemy as sa
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-from plugin import cli, clock
-from plugin.app import Parts, close_app, create_app, open_parts
-from plugin.cli import command as cli_command
-from plugin.pipeline.worker import Worker
-from plugin.registry import adapters
+from plugin.app import Parts, create_app, open_parts
 from plugin.sandbox.portal import CONTACTS, TASKS, Portal
 from plugin.sandbox.records import Fault, Record, Sandbox
 from plugin.sandbox.server import serving
 from plugin.sandbox.webhooks import Outbox, sign
-from plugin.settings import Settings, load_settings
+from plugin.settings import load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
+from tests.e2e import installation
+from tests.e2e.installation import run_command, work_until_idle
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0  # seconds
-POLL = 0.02  # seconds until a server notices that it should stop
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
 
 
 def free_port() -> int:
@@ -180,14 +168,7 @@ class Plant:
 
     def work(self) -> None:
         """``worker --until-idle``, in this process."""
-        Worker(
-            self.parts.settings,
-            adapters(),
-            self.parts.database,
-            self.parts.vault,
-            now_ms=self.now_ms,
-            utc_now=self.present,
-        ).run(until_idle=True)
+        work_until_idle(self.parts, now_ms=self.now_ms, utc_now=self.present)
 
     def settle(self) -> None:
         """Deliver and work until nothing moves any more."""
@@ -212,32 +193,8 @@ class Plant:
         )
 
     def call(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """The same within this process: a second faster, for tests that are not about it."""
-        out, err = io.StringIO(), io.StringIO()
-        opened: list[Parts] = []
-
-        def open_and_note(settings: Settings, *, migrate: bool = True) -> Parts:
-            opened.append(open_parts(settings, migrate=migrate))
-            return opened[-1]
-
-        code = 0
-        with (
-            patch.dict(os.environ, {**self.environ, **environ}),
-            patch.object(sys, "argv", ["plugin", *words]),
-            patch.object(sys, "stdin", io.StringIO()),
-            patch.object(cli_command, "open_parts", open_and_note),
-            patch.object(clock, "now_ms", self.now_ms),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-            finally:
-                for parts in opened:
-                    parts.database.close()
-        return subprocess.CompletedProcess(list(words), code, out.getvalue(), err.getvalue())
+        """The same within this process."""
+        return run_command(words, environ={**self.environ, **environ}, now_ms=self.now_ms)
 
     def connect(self, *options: str) -> None:
         for words in (("connect", "hubspot", *options), ("install", "hubspot")):
@@ -347,15 +304,8 @@ def running(folder: Path, portal: Portal | None = None, **environ: str) -> Itera
             **environ,
         }
         parts = open_parts(load_settings(settings))
-        app = create_app(parts.settings)
-        server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
-        thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-        thread.start()
         try:
-            yield Plant(crm, crm_url, parts, settings)
+            with installation.serving(create_app(parts.settings), port):
+                yield Plant(crm, crm_url, parts, settings)
         finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-            close_app(app)
             parts.database.close()

@@ -6,32 +6,26 @@ of them have in common.
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
 import sqlalchemy as sa
-from werkzeug.serving import make_server
 
-from plugin import cli, clock
-from plugin.app import Parts, close_app, create_app, open_parts
-from plugin.cli import command as cli_command
-from plugin.pipeline.worker import Worker
+from plugin import clock
+from plugin.app import Parts, create_app, open_parts
 from plugin.ports import Adapter, Webhooks
 from plugin.registry import adapters
-from plugin.settings import Settings, load_settings
+from plugin.settings import load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
-from tests.e2e.plant import POLL, _Quiet, free_port
+from tests.e2e.installation import run_command, serving, work_until_idle
+from tests.e2e.plant import free_port
 from tests.stand_in import Seen, StandIn
 
 SHARED_SECRET = "a-secret-that-accounts-share"
@@ -65,32 +59,9 @@ class Shop:
     def command(self, *words: str, typed: str = "", code: int = 0) -> str:
         """``python -m plugin …``, in this process; what it printed, or said where it is to end
         with another code."""
-        out, err = io.StringIO(), io.StringIO()
-        opened: list[Parts] = []
-
-        def open_and_note(settings: Settings, *, migrate: bool = True) -> Parts:
-            opened.append(open_parts(settings, migrate=migrate))
-            return opened[-1]
-
-        ended = 0
-        with (
-            patch.dict(os.environ, self.environ),
-            patch.object(sys, "argv", ["plugin", *words]),
-            patch.object(sys, "stdin", io.StringIO(typed)),
-            patch.object(cli_command, "open_parts", open_and_note),
-            patch.object(clock, "now_ms", self.now_ms),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                cli.main()
-            except SystemExit as end:
-                ended = int(end.code or 0)
-            finally:
-                for parts in opened:
-                    parts.database.close()
-        assert ended == code, out.getvalue() + err.getvalue()
-        return err.getvalue() if code else out.getvalue()
+        ran = run_command(words, environ=self.environ, now_ms=self.now_ms, typed=typed)
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return ran.stderr if code else ran.stdout
 
     def connect(self, *options: str) -> None:
         """Connect, see to the webhooks, and install, as the CRM's page tells an admin to."""
@@ -109,14 +80,7 @@ class Shop:
 
     def work(self) -> None:
         """``worker --until-idle``, in this process."""
-        Worker(
-            self.parts.settings,
-            adapters(),
-            self.parts.database,
-            self.parts.vault,
-            now_ms=self.now_ms,
-            utc_now=self.present,
-        ).run(until_idle=True)
+        work_until_idle(self.parts, now_ms=self.now_ms, utc_now=self.present)
 
     def settle(self) -> None:
         """Deliver and work until nothing moves any more."""
@@ -185,11 +149,5 @@ def opened(folder: Path, name: str) -> Iterator[Shop]:
         shop = Shop(crm, adapter, parts, environ)
         with patch.object(clock, "now_ms", shop.now_ms):
             app = create_app(parts.settings)
-        stack.callback(close_app, app)
-        server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
-        thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-        thread.start()
-        stack.callback(server.server_close)
-        stack.callback(thread.join)
-        stack.callback(server.shutdown)
+        stack.enter_context(serving(app, port))
         yield shop

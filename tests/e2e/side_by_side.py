@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
 from plugin.sandbox.portal import Portal
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox, serving
 from plugin.sandbox.webhooks import Outbox
-from tests.e2e.plant import POLL, Plant, running
+from tests.e2e.installation import POLL, Quiet
+from tests.e2e.plant import Plant, running
 
 FIRST = Portal(portal_id=1001, token="first-portal-token", rate_limit=100_000)
 SECOND = Portal(portal_id=2002, token="second-portal-token", rate_limit=100_000)
@@ -56,7 +57,7 @@ def _one_address(apps: Mapping[str, Flask]) -> Iterator[str]:
         app = apps.get(environ.get("HTTP_AUTHORIZATION", ""), Response(status=401))
         return app(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, by_token, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, by_token, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
     thread.start()
     try:
@@ -65,8 +66,3 @@ def _one_address(apps: Mapping[str, Flask]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass

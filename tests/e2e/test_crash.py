@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import requests
 import sqlalchemy as sa
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
@@ -29,6 +29,7 @@ from plugin.sandbox.server import create_sandbox
 from plugin.sandbox.webhooks import sign
 from plugin.storage.database import Database
 from plugin.storage.tasks import key_in
+from tests.e2e.installation import Quiet
 from tests.e2e.plant import ROOT, Plant, free_port, running
 
 PATIENCE = 60.0  # seconds
@@ -210,11 +211,6 @@ def connected(folder: Path) -> Iterator[Plant]:
 # ----------------------------------------------------- a real worker, killed at a real call
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
-
-
 class Tripwire:
     """The CRM's API behind a wire: at one of its calls the caller is killed, just before the
     call is carried out or just after."""
@@ -256,7 +252,7 @@ class Tripwire:
 @contextmanager
 def tripwire(plant: Plant) -> Iterator[tuple[Tripwire, str]]:
     wire = Tripwire(plant)
-    server = make_server("127.0.0.1", 0, wire, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, wire, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -25,7 +25,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from plugin.app import open_parts
 from plugin.referral.model import ASK_KINDS
@@ -36,6 +36,7 @@ from plugin.settings import load_settings
 from plugin.storage.database import Database
 from plugin.storage.tables import delivery
 from plugin.storage.tasks import key_in
+from tests.e2e.installation import Quiet
 from tests.e2e.plant import Plant
 
 Event = dict[str, Any]
@@ -217,11 +218,6 @@ def second_act(town: Town) -> None:
 # ------------------------------------------------------------------------------ the stage
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
-
-
 class Theatre:
     """One server for the CRMs of all performances, each under a path of its own."""
 
@@ -241,7 +237,7 @@ class Theatre:
 
     @contextmanager
     def open(self) -> Iterator[Theatre]:
-        server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_Quiet)
+        server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         self.url = f"http://127.0.0.1:{server.server_port}"
