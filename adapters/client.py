@@ -6,7 +6,6 @@ as a ``Dialect``. Neither token nor personal data gets into a log line, an error
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import re
@@ -15,15 +14,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
+from adapters.connecting import Connector, ForbiddenAddress
+from adapters.untrusted import read_json
 from plugin.errors import (
     ConfigurationError,
     CrmError,
@@ -33,19 +39,20 @@ from plugin.errors import (
     CrmUnavailable,
     RecordGone,
 )
+from plugin.reach import Reach
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = (5.0, 20.0)
-"""Seconds to connect, and between two bytes of the answer."""
-MAX_SECONDS = 60.0
-"""An answer that still drips in after this is given up."""
+"""Seconds to connect, and until the last byte of the answer."""
 MAX_ANSWER = 20 * 2**20
 """Bytes of one answer, unpacked."""
 ATTEMPTS = 3
 """How often a call that may be repeated is tried."""
 GUESSED_WAIT = 10.0
 """Seconds after a 429 that does not say how long; longer each time."""
+LONGEST_WINDOW = 10.0
+"""Seconds; HubSpot's. Whatever an answer claims, a worker is not held longer for room in one."""
 USER_AGENT = "referral-spiral"
 
 LOCKED = 423
@@ -159,7 +166,7 @@ class RateBudget:
         its beginning, and all that began since, may be among what it counted.
         """
         with self._lock:
-            self._limit, self._seconds = rate.limit, rate.seconds
+            self._limit, self._seconds = rate.limit, min(rate.seconds, LONGEST_WINDOW)
             if rate.remaining is not None:
                 unseen = rate.limit - rate.remaining - (self._begun - mark)
                 self._ended.extend([self._clock()] * min(unseen, self.allowed))
@@ -211,11 +218,16 @@ class _Token(AuthBase):
         return request
 
 
+def unguarded() -> None:
+    """Lets every call go out."""
+
+
 class Client:
     """One account's connection to its CRM.
 
-    ``calls`` counts the HTTP requests sent. Raises ``ConfigurationError`` where ``base_url`` is
-    no http(s) address.
+    ``calls`` counts the HTTP requests sent. ``guard`` is called right before each of them; what it
+    raises goes through, and nothing is sent. Raises ``ConfigurationError`` where ``base_url``
+    leads out of ``reach``.
     """
 
     def __init__(
@@ -224,13 +236,15 @@ class Client:
         base_url: str,
         token: str,
         dialect: Dialect,
+        reach: Reach,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https"):
-            raise ConfigurationError(f"the address of {dialect.title} must be http(s): {base_url}")
+        if fault := reach.url_fault(base_url):
+            raise ConfigurationError(f"the address of {dialect.title} {fault}")
         self.calls = 0
+        self.guard: Callable[[], None] = unguarded
         self._base_url = base_url.rstrip("/")
         self._dialect = dialect
         self._clock = clock
@@ -242,8 +256,11 @@ class Client:
         self._http.auth = _Token(dialect.auth(token))
         self._http.headers["User-Agent"] = USER_AGENT
         self._http.headers["Accept"] = "application/json"
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Plain HTTP is for networks nearby: what it carries goes through nobody's proxy.
+        self._http.trust_env = urlsplit(base_url).scheme == "https"
         for scheme in ("http://", "https://"):
-            self._http.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=4))
+            self._http.mount(scheme, Connector(reach))
 
     def __repr__(self) -> str:
         return f"<Client of {self._dialect.crm} at {self._base_url}>"
@@ -260,13 +277,15 @@ class Client:
     ) -> Any:
         """The parsed JSON of a 2xx answer, None where it has no body.
 
-        ``repeat``: whether the call may be sent again where no answer came. Raises ``CrmError``.
+        ``repeat``: whether the call may be sent again where no answer came. One that took all its
+        time is not, so that a CRM that hangs keeps a worker for one time-out only. Raises
+        ``CrmError``.
         """
         for attempt in range(1, ATTEMPTS):
             try:
                 return self._send(method, path, budget, body, params)
             except CrmUnavailable as error:
-                if not repeat or error.status == MIGRATING:
+                if not repeat or error.status == MIGRATING or _is_hopeless(error.__cause__):
                     raise
                 self._sleep(self._pause(error, attempt))
         return self._send(method, path, budget, body, params)
@@ -291,10 +310,18 @@ class Client:
                 operation=operation,
             )
         with budget as mark:
+            self.guard()  # only now: waiting for the budget may have taken longer than a lease
             started = self._clock()
             self.calls += 1
             try:
-                status, headers, content = self._exchange(method, path, body, params, started)
+                status, headers, content = self._exchange(method, path, body, params)
+            except ForbiddenAddress as error:
+                raise CrmUnavailable(
+                    f"the address of {self._dialect.title} {error}",
+                    crm=self._dialect.crm,
+                    operation=operation,
+                    outcome_unknown=False,
+                ) from error
             except requests.RequestException as error:
                 raise CrmUnavailable(
                     f"{self._dialect.title} did not answer {operation}: {type(error).__name__}",
@@ -305,7 +332,10 @@ class Client:
         log.debug("%s %s -> %s in %d ms", method, path, status, 1000 * (self._clock() - started))
         if rate := self._dialect.rate(headers):
             budget.observe(rate, mark)
-        payload, readable = _json(content)
+        try:
+            payload, readable = read_json(content), True
+        except ValueError:
+            payload, readable = None, False
         if status >= 300:
             told = Answer(status=status, headers=headers, payload=payload, operation=operation)
             raise self._dialect.error(told) or error_for(told, dialect=self._dialect)
@@ -319,7 +349,6 @@ class Client:
         path: str,
         body: object,
         params: Mapping[str, str] | None,
-        started: float,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and at most ``MAX_ANSWER`` bytes. Follows no redirect: the token would
         go to an address nobody configured."""
@@ -337,8 +366,6 @@ class Client:
                 content += chunk
                 if len(content) > MAX_ANSWER:
                     raise self._unusable(f"{method} {path}", response.status_code, "too long")
-                if self._clock() - started > MAX_SECONDS:
-                    raise self._unusable(f"{method} {path}", response.status_code, "too slow")
             return response.status_code, response.headers, bytes(content)
 
     def _unusable(self, operation: str, status: int, why: str) -> CrmUnavailable:
@@ -389,22 +416,20 @@ def error_for(answer: Answer, *, dialect: Dialect) -> CrmError:
     )
 
 
+def _is_hopeless(cause: BaseException | None) -> bool:
+    """Whether the same call at once would only end the same way, after the same time."""
+    if isinstance(cause, requests.Timeout | ForbiddenAddress):
+        return True
+    inner = cause.args[0] if cause and cause.args else None  # the answer began and did not end
+    return isinstance(inner, ReadTimeoutError)
+
+
 def _never_connected(error: requests.RequestException) -> bool:
     """Whether it is certain that the request never left."""
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):
         return isinstance(cause.reason, NewConnectionError | ConnectTimeoutError)
     return isinstance(error, requests.ConnectTimeout)
-
-
-def _json(content: bytes) -> tuple[Any, bool]:
-    """The value and whether there was one; an empty body is a readable None."""
-    if not content.strip():
-        return None, True
-    try:
-        return json.loads(content), True
-    except (ValueError, RecursionError):
-        return None, False
 
 
 def _seconds(header: str | None) -> float | None:

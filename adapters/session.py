@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from adapters.paging import one_page
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -19,10 +21,11 @@ from plugin.ports import (
 )
 
 
-class Counting(Protocol):
-    """Counts the HTTP requests it sent."""
+class Calling(Protocol):
+    """Sends the HTTP requests: counts them, and asks ``guard`` before each."""
 
     calls: int
+    guard: Callable[[], None]
 
 
 class Reader(Protocol):
@@ -58,6 +61,7 @@ class Installer(Protocol):
     def installed_fields(self) -> frozenset[str]: ...
 
 
+T = TypeVar("T")
 ReaderT = TypeVar("ReaderT", bound=Reader)
 
 
@@ -67,28 +71,31 @@ class BaseSession(Generic[ReaderT]):
     A CRM's own session adds loading, writing and tasks, and overrides what it does otherwise.
     """
 
+    crm: str
+    """Its name in the registry."""
+
     def __init__(
-        self, *, link: AccountLink, counting: Counting, reader: ReaderT, installer: Installer
+        self, *, link: AccountLink, calling: Calling, reader: ReaderT, installer: Installer
     ) -> None:
         self._link = link
-        self._counting = counting
+        self._calling = calling
         self._reader = reader
         self._installer = installer
 
     @property
     def calls(self) -> int:
-        return self._counting.calls
+        return self._calling.calls
 
     @calls.setter
     def calls(self, value: int) -> None:
-        self._counting.calls = value
+        self._calling.calls = value
 
     @property
     def allowance(self) -> Allowance | None:
         return None
 
-    def follow(self, allowance: Allowance | None) -> None:
-        pass
+    def follow(self, allowance: Allowance | None, *, guard: Callable[[], None]) -> None:  # noqa: ARG002
+        self._calling.guard = guard
 
     # -- reading
 
@@ -99,13 +106,20 @@ class BaseSession(Generic[ReaderT]):
         return self._reader.users()
 
     def list_contacts(self, cursor: str | None) -> Page[ContactCard]:
-        return self._reader.list_contacts(cursor)
+        return self._page(self._reader.list_contacts, cursor, "list contacts")
 
     def contacts_changed_since(self, since: datetime, cursor: str | None) -> Page[ContactCard]:
-        return self._reader.contacts_changed_since(since, cursor)
+        read = partial(self._reader.contacts_changed_since, since)
+        return self._page(read, cursor, "look for changed contacts")
 
     def deals_changed_since(self, since: datetime, cursor: str | None) -> Page[str]:
-        return self._reader.deals_changed_since(since, cursor)
+        read = partial(self._reader.deals_changed_since, since)
+        return self._page(read, cursor, "look for changed deals")
+
+    def _page(
+        self, read: Callable[[str | None], Page[T]], cursor: str | None, operation: str
+    ) -> Page[T]:
+        return one_page(read, cursor, crm=self.crm, operation=operation)
 
     def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
         return self._reader.existing(contact_ids)

@@ -6,6 +6,8 @@ record to look at. HTTP statuses are chosen in ``plugin.web``, not here.
 
 from __future__ import annotations
 
+LONGEST_WAIT = 86_400.0  # seconds
+
 
 class PluginError(Exception):
     """Base of all errors the plugin raises on purpose."""
@@ -71,8 +73,8 @@ class CrmUnavailable(CrmError):
 
 
 class CrmRateLimited(CrmError):
-    """429: the CRM wants fewer calls. ``retry_after`` is in seconds; ``guessed``: the CRM did not
-    tell it."""
+    """429: the CRM wants fewer calls. ``retry_after`` is in seconds, at most a day: whatever a CRM
+    says, it is asked again tomorrow. ``guessed``: the CRM did not tell it."""
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class CrmRateLimited(CrmError):
         status: int | None = 429,
     ) -> None:
         super().__init__(message, crm=crm, operation=operation, status=status)
-        self.retry_after = retry_after
+        self.retry_after = min(retry_after, LONGEST_WAIT)
         self.guessed = guessed
 
 

@@ -7,7 +7,7 @@ the CRM's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from plugin.errors import CrmError
 from plugin.manifest import FieldType
+from plugin.reach import Network
 from plugin.referral.model import FieldChange, Priority
 
 T = TypeVar("T")
@@ -332,7 +333,8 @@ class AccountLink:
     ``language`` is for labels. ``admin`` is ``user:password`` of an administrator, for installing
     only and never stored. ``daily_budget``: what the account may spend a day where the CRM sells
     a budget and does not tell its size, 0 for the smallest it sells; ``allowance`` is what was
-    known of it when it was last stored.
+    known of it when it was last stored. ``networks``: besides public addresses, the CRM may be in
+    one of these (``CRM_NETWORKS``).
     """
 
     crm_id: str
@@ -347,6 +349,7 @@ class AccountLink:
     admin: str = field(default="", repr=False)
     daily_budget: int = 0
     allowance: Allowance | None = field(default=None, compare=False)
+    networks: tuple[Network, ...] = ()
 
 
 # --------------------------------------------------------------------------- declaring
@@ -431,6 +434,9 @@ class Declaration:
     """Environment variable with the API's base URL."""
     default_url: str
     """"" where every company runs its own."""
+    hosts: tuple[str, ...] = ()
+    """The host names the API has, ``*.`` in front for all below one; none where every company runs
+    its own. See ``plugin.reach``."""
     secret_setting: str = ""
     """Environment variable with the signing secrets that accounts share; "" where each account
     has its own."""
@@ -458,8 +464,10 @@ class Session(Protocol):
     def allowance(self) -> Allowance | None:
         """What is known of the day's budget; None where the CRM has none."""
 
-    def follow(self, allowance: Allowance | None) -> None:
-        """What was stored with the account: other processes may have spent since."""
+    def follow(self, allowance: Allowance | None, *, guard: Callable[[], None]) -> None:
+        """``allowance`` is what was stored with the account: other processes may have spent since.
+        ``guard`` is called right before every HTTP request from now on, after all waiting and
+        before each repetition: what it raises (``LeaseLost``) goes through and nothing is sent."""
 
     def account(self) -> AccountFacts: ...
 
@@ -547,6 +555,11 @@ class Adapter(Protocol):
 
     def verify(self, delivery: Delivery, *, secrets: Sequence[str], now: datetime) -> None:
         """Raises ``SignatureError`` unless one of the secrets signed these bytes just now."""
+
+    def sender(self, body: bytes) -> str:
+        """Who sent it, as far as the first bytes tell without parsing them: the account's
+        ``crm_id``, else "". Asked only where accounts share an address, and used only to be fair
+        between them."""
 
     def parse(self, received: Received) -> Parsed:
         """Raises ``PayloadError`` where the whole body cannot be read."""

@@ -19,15 +19,21 @@ TOMBSTONE = b"referral-spiral tombstones v1"
 
 
 class Vault:
-    """Encrypts with the first of the keys, reads what any of them wrote."""
+    """Encrypts with the first of the keys, reads what any of them wrote.
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    ``retired``: what ``retired_keys`` told of keys that are not among them any more. Raises
+    ``ConfigurationError`` where none of the keys reads it.
+    """
+
+    def __init__(self, keys: Sequence[str], *, retired: Sequence[str] = ()) -> None:
         if isinstance(keys, str) or not keys:
             raise ValueError("keys must be a sequence with at least one key")
         self._fernet = MultiFernet(
             [Fernet(urlsafe_b64encode(_derive(key, ENCRYPTION))) for key in keys]
         )
-        self._salts = tuple(_derive(key, TOMBSTONE) for key in keys)
+        former = [bytes.fromhex(self.decrypt(token)) for token in retired]
+        salts = [*(_derive(key, TOMBSTONE) for key in keys), *former]
+        self._salts = tuple(dict.fromkeys(salts))
 
     def __repr__(self) -> str:
         return "Vault(…)"
@@ -57,6 +63,11 @@ class Vault:
             return self._fernet.rotate(token.encode()).decode()
         except InvalidToken:
             raise _misfit() from None
+
+    def retired_keys(self) -> tuple[str, ...]:
+        """What has to be kept, once only the first key is left, to know all tombstones again: a
+        token for each other key, which tells nothing of that key itself."""
+        return tuple(self.encrypt(salt.hex()) for salt in self._salts[1:])
 
     def tombstone(self, account: str, crm_id: str) -> str:
         """What is kept of an erased contact: enough to know its id again, not to tell it."""

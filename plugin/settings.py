@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from plugin.errors import ConfigurationError
+from plugin.reach import LOOPBACK, SETTING, Network, Reach, form_fault, read_networks
 from plugin.registry import adapters
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_DATABASE_URL = f"sqlite:///{ROOT / 'instance' / 'referrals.db'}"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 KEY_LENGTH = 16
 SECRET_LENGTH = 8
 MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -41,12 +41,18 @@ class CrmSettings:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """All settings. ``secret_keys``: the current key first, then those being rotated out.
-    ``database_url`` may hold a password. ``public_url`` is "" where it is not set."""
+    ``database_url`` may hold a password. ``public_url`` is "" where it is not set.
+    ``worker_threads``: how many accounts one worker process works for at the same time.
+    ``delivery_days``: how long deliveries are kept after they were digested.
+    ``crm_networks``: where a CRM may be, besides public addresses; see ``plugin.reach``."""
 
     database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
     secret_keys: tuple[str, ...] = field(repr=False)
     public_url: str = ""
     log_level: str = "INFO"
+    worker_threads: int = 8
+    delivery_days: int = 30
+    crm_networks: tuple[Network, ...] = ()
     crms: tuple[CrmSettings, ...] = ()
 
     @property
@@ -90,12 +96,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     line each; the value of a setting is never in it, as it may be a secret.
     """
     source = _Source(_environment() if environ is None else environ)
+    networks = source.networks(SETTING)
     settings = Settings(
         database_url=source.text("DATABASE_URL", DEFAULT_DATABASE_URL),
         secret_keys=source.secrets("SECRET_KEY", KEY_LENGTH),
-        public_url=source.url("PUBLIC_URL"),
+        public_url=source.public_url("PUBLIC_URL"),
         log_level=source.log_level("LOG_LEVEL"),
-        crms=tuple(source.crm(name) for name in adapters()),
+        worker_threads=source.number("WORKER_THREADS", 8, most=64),
+        delivery_days=source.number("DELIVERY_DAYS", 30, most=3_650),
+        crm_networks=networks,
+        crms=tuple(source.crm(name, networks) for name in adapters()),
     )
     if not settings.secret_keys:
         source.faults.insert(0, f"SECRET_KEY is missing; make one with: {MAKE_A_KEY}")
@@ -136,11 +146,27 @@ class _Source:
             )
         return parts
 
-    def url(self, name: str, default: str = "") -> str:
-        value = self.text(name, default).rstrip("/")
-        if value and (fault := url_fault(value)):
+    def public_url(self, name: str) -> str:
+        value = self.text(name).rstrip("/")
+        if value and (fault := form_fault(value) or _unsafe(value)):
             self.faults.append(f"{name} {fault}")
         return value
+
+    def crm_url(self, name: str, default: str, reach: Reach) -> str:
+        value = self.text(name, default).rstrip("/")
+        if value and (fault := reach.url_fault(value)):
+            self.faults.append(f"{name} {fault}")
+        return value
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        try:
+            return read_networks(self.text(name))
+        except ValueError as error:
+            self.faults.append(
+                f"{name} must be networks such as 10.0.0.0/8, with commas between them; number "
+                f"{error} is none"
+            )
+            return ()
 
     def login(self, name: str) -> str:
         value = self.text(name)
@@ -149,40 +175,38 @@ class _Source:
             self.faults.append(f"{name} must be user:password")
         return value
 
+    def number(self, name: str, default: int, *, most: int) -> int:
+        value = self.text(name, str(default))
+        if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= most:
+            self.faults.append(f"{name} must be a whole number from 1 to {most}")
+            return default
+        return int(value)
+
     def log_level(self, name: str) -> str:
         level = self.text(name, "INFO").upper()
         if level not in LOG_LEVELS:
             self.faults.append(f"{name} must be one of {', '.join(LOG_LEVELS)}")
         return level
 
-    def crm(self, name: str) -> CrmSettings:
+    def crm(self, name: str, networks: tuple[Network, ...]) -> CrmSettings:
         declared = adapters()[name].declaration
         return CrmSettings(
             name=name,
             secret_setting=declared.secret_setting,
             secrets=self.secrets(declared.secret_setting, SECRET_LENGTH),
             app_id=self.text(declared.app_id_setting),
-            base_url=self.url(declared.url_setting, declared.default_url),
+            base_url=self.crm_url(
+                declared.url_setting,
+                declared.default_url,
+                Reach(hosts=declared.hosts, networks=networks),
+            ),
             token=self.text(declared.token_setting),
             admin=self.login(declared.admin_setting),
         )
 
 
-def url_fault(value: str) -> str | None:
-    """What is wrong with an address, None where nothing is."""
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return "is no valid address"
-    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
-        return "must be written in plain ASCII without spaces"
-    if parts.scheme not in ("https", "http") or not host:
-        return "must begin with https:// and a host"
-    if "@" in parts.netloc:
-        return "must not hold a user name or password"
-    if "?" in value or "#" in value:
-        return "must not have a query or fragment"
-    if parts.scheme == "http" and host not in LOOPBACK:
+def _unsafe(url: str) -> str | None:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         return "must begin with https:// (http:// is for this machine only)"
     return None

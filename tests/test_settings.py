@@ -12,6 +12,7 @@ import pytest
 
 from plugin import registry, settings
 from plugin.errors import ConfigurationError
+from plugin.reach import read_networks
 from plugin.settings import CrmSettings, Settings, load_settings
 
 KEY = "key-0123456789abcdef"
@@ -27,6 +28,7 @@ def declared(name: str) -> SimpleNamespace:
             secret_setting=f"{upper}_SECRET",
             url_setting=f"{upper}_URL",
             default_url=f"https://api.{name}.example.com",
+            hosts=("api.zeta.example.com",) if name == "zeta" else (),
             token_setting=f"{upper}_TOKEN",
             app_id_setting=f"{upper}_APP_ID",
             admin_setting=f"{upper}_ADMIN",
@@ -84,6 +86,7 @@ def test_every_setting_is_read() -> None:
             "PUBLIC_URL": " https://example.com/referrals/ ",
             "LOG_LEVEL": "debug",
             "ZETA_SECRET": SECRET,
+            "CRM_NETWORKS": "10.0.0.0/8, 127.0.0.1,, fd00::/8",
             "ZETA_URL": "http://127.0.0.1:8080/",
             "ZETA_TOKEN": "token",
             "ZETA_APP_ID": "77",
@@ -93,6 +96,7 @@ def test_every_setting_is_read() -> None:
     assert loaded.database_url == "postgresql+psycopg://user:password@localhost/referrals"
     assert loaded.public_url == "https://example.com/referrals"
     assert loaded.log_level == "DEBUG"
+    assert loaded.crm_networks == read_networks("10.0.0.0/8,127.0.0.1/32,fd00::/8")
     assert loaded.crm("zeta") == CrmSettings(
         name="zeta",
         secret_setting="ZETA_SECRET",
@@ -189,7 +193,10 @@ def test_the_example_names_every_setting_and_sets_none() -> None:
         )
         if name
     }  # fmt: skip
-    general = {"SECRET_KEY", "PUBLIC_URL", "DATABASE_URL", "LOG_LEVEL"}
+    general = {
+        "SECRET_KEY", "PUBLIC_URL", "DATABASE_URL", "LOG_LEVEL", "CRM_NETWORKS", "WORKER_THREADS",
+        "DELIVERY_DAYS",
+    }  # fmt: skip
     assert sorted(written) == sorted(f"{name}=" for name in general | crms)
 
 
@@ -226,19 +233,14 @@ def test_a_short_secret_is_refused_and_not_shown(name: str, value: str) -> None:
 )
 @pytest.mark.parametrize("name", ["PUBLIC_URL", "ACME_URL"])
 def test_an_address_is_https_or_this_machine(name: str, url: str) -> None:
-    """Addresses that are fine stay as they are written."""
-    loaded = load_settings({**ENOUGH, name: url})
+    """Or, for a CRM, a network of one's own. What is fine stays as it is written."""
+    loaded = load_settings({**ENOUGH, "CRM_NETWORKS": "127.0.0.0/8, ::1", name: url})
     assert url == (loaded.public_url if name == "PUBLIC_URL" else loaded.crm("acme").base_url)
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://example.com", "must begin with https:// (http:// is for this machine only)"),
-        (
-            "http://127.0.0.1.example.com",
-            "must begin with https:// (http:// is for this machine only)",
-        ),
         ("ftp://example.com", "must begin with https:// and a host"),
         ("example.com", "must begin with https:// and a host"),
         ("https://", "must begin with https:// and a host"),
@@ -258,6 +260,47 @@ def test_an_address_is_https_or_this_machine(name: str, url: str) -> None:
 def test_another_address_is_refused_and_not_shown(name: str, url: str, said: str) -> None:
     """The same rules hold for our address and for the CRM's."""
     assert faults({**ENOUGH, name: url}) == [f"{name} {said}"]
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "http://127.0.0.1.example.com"])
+def test_an_address_without_encryption_is_refused(url: str) -> None:
+    """Ours is for this machine only; a CRM's is for networks of one's own."""
+    assert faults({**ENOUGH, "PUBLIC_URL": url}) == [
+        "PUBLIC_URL must begin with https:// (http:// is for this machine only)"
+    ]
+    assert faults({**ENOUGH, "ACME_URL": url}) == [
+        "ACME_URL must begin with https:// (http:// is for addresses in CRM_NETWORKS only)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "said"),
+    [
+        (
+            "ACME_URL",
+            "https://10.1.2.3",
+            "leads to 10.1.2.3, which is no public address; where that is meant, put 10.1.2.3, or "
+            "the network it is in, into CRM_NETWORKS",
+        ),
+        (
+            "ZETA_URL",
+            "https://zeta.example.com",
+            "must be at api.zeta.example.com, or at an address in CRM_NETWORKS",
+        ),
+    ],
+)
+def test_an_address_where_no_crm_should_be_is_refused(name: str, url: str, said: str) -> None:
+    """One that is private, or another host than the CRM's own; until the operator allows it."""
+    assert faults({**ENOUGH, name: url}) == [f"{name} {said}"]
+
+
+@pytest.mark.parametrize("networks", ["intern", "10.0.0.5/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9"])
+def test_networks_that_are_none_are_refused_and_not_shown(networks: str) -> None:
+    """Which one it is tells its number."""
+    assert faults({**ENOUGH, "CRM_NETWORKS": f"127.0.0.1, {networks}, ::1"}) == [
+        "CRM_NETWORKS must be networks such as 10.0.0.0/8, with commas between them; number 2 is "
+        "none"
+    ]
 
 
 def test_an_unknown_log_level_is_told_the_known_ones() -> None:

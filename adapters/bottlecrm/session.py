@@ -28,10 +28,12 @@ from plugin.ports import (
 class BottleCrmSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for BottleCRM."""
 
+    crm = "bottlecrm"
+
     def __init__(self, api: Api, link: AccountLink) -> None:
         super().__init__(
             link=link,
-            counting=api.client,
+            calling=api.client,
             reader=Reader(api, link),
             installer=Installer(api, link),
         )

@@ -29,9 +29,11 @@ from plugin.ports import (
 class EspoCrmSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for EspoCRM."""
 
+    crm = "espocrm"
+
     def __init__(self, api: Api, link: AccountLink) -> None:
         super().__init__(
-            link=link, counting=api, reader=Reader(api, link), installer=Installer(api, link)
+            link=link, calling=api, reader=Reader(api, link), installer=Installer(api, link)
         )
         self._api = api
         self._names = names(link.facts)

@@ -25,10 +25,12 @@ from plugin.ports import (
 class HubSpotSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for HubSpot."""
 
+    crm = "hubspot"
+
     def __init__(self, api: Api, link: AccountLink) -> None:
         super().__init__(
             link=link,
-            counting=api.client,
+            calling=api.client,
             reader=Reader(api, link),
             installer=Installer(api, link),
         )

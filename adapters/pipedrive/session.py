@@ -39,11 +39,13 @@ BAD_REQUEST = 400
 class PipedriveSession(BaseSession[Reader]):
     """``plugin.ports.Session`` for Pipedrive."""
 
+    crm = "pipedrive"
+
     def __init__(self, api: Api, link: AccountLink, heard: Heard) -> None:
         present = PresentFields(api, link.facts)
         super().__init__(
             link=link,
-            counting=api.client,
+            calling=api.client,
             reader=Reader(api, link, heard, present),
             installer=Installer(api, link),
         )
@@ -56,7 +58,8 @@ class PipedriveSession(BaseSession[Reader]):
     def allowance(self) -> Allowance | None:
         return self._api.day.allowance()
 
-    def follow(self, allowance: Allowance | None) -> None:
+    def follow(self, allowance: Allowance | None, *, guard: Callable[[], None]) -> None:
+        super().follow(allowance, guard=guard)
         self._api.day.remember(allowance)
 
     # -- reading

@@ -1,0 +1,77 @@
+"""Changing the key that credentials are encrypted with."""
+
+from __future__ import annotations
+
+import click
+import sqlalchemy as sa
+
+from plugin.app import Parts
+from plugin.cli.command import open_for_command
+from plugin.cli.printing import say
+from plugin.errors import ConfigurationError
+from plugin.secrets import Vault
+from plugin.storage.keys import replace_retired_keys, retired_keys
+from plugin.storage.tables import account
+
+
+@click.group()
+def keys() -> None:
+    """The key in SECRET_KEY."""
+
+
+@keys.command()
+def rotate() -> None:
+    """Encrypt all that is stored with the first key of SECRET_KEY, so that the others may go.
+
+    Put a new key in front (SECRET_KEY=new,old), restart the web server and the workers, run this,
+    then take the old key out. Web server and workers may run meanwhile.
+    """
+    parts = open_for_command()
+    if len(parts.settings.secret_keys) == 1:
+        raise ConfigurationError(
+            "SECRET_KEY has one key only: put the new one in front of it, with a comma between "
+            "(SECRET_KEY=new,old), restart the web server and the workers, then run this again"
+        )
+    remembered = _retire(parts)
+    with parts.database.read() as connection:
+        every = connection.execute(
+            sa.select(account.c.id, account.c.crm, account.c.crm_id).order_by(account.c.id)
+        ).all()
+    unreadable = [f"{crm} {crm_id}" for id_, crm, crm_id in every if not _rotate(parts, id_)]
+    say(
+        f"Accounts whose credentials have the first key now: {len(every) - len(unreadable)}.\n"
+        f"Former keys by which erased contacts are still known: {remembered}."
+    )
+    if unreadable:
+        raise ConfigurationError(
+            f"not readable with any key of SECRET_KEY: {', '.join(unreadable)}. Add the key they "
+            "were connected under, behind a comma, and run this again; or connect them again"
+        )
+    say("The other keys can be taken out of SECRET_KEY. Restart web server and workers then.")
+
+
+def _retire(parts: Parts) -> int:
+    """Keep what is needed of the keys that will go; how many those are."""
+    with parts.database.write() as connection:
+        vault = Vault(parts.settings.secret_keys, retired=retired_keys(connection))
+        tokens = vault.retired_keys()
+        replace_retired_keys(connection, tokens)
+    return len(tokens)
+
+
+def _rotate(parts: Parts, account_id: int) -> bool:
+    """False where none of the keys fits."""
+    with parts.database.write() as connection:
+        row = connection.execute(
+            sa.select(account.c.token, account.c.own_secrets)
+            .where(account.c.id == account_id)
+            .with_for_update()
+        ).one()
+        try:
+            values = {
+                name: token and parts.vault.rotate(token) for name, token in row._mapping.items()
+            }
+        except ConfigurationError:
+            return False
+        connection.execute(sa.update(account).where(account.c.id == account_id).values(**values))
+    return True

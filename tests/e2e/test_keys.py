@@ -1,0 +1,174 @@
+"""A new key: everything stays readable, and whoever was erased stays erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import pytest
+
+from plugin.app import create_app, open_parts
+from plugin.errors import ConfigurationError
+from plugin.pipeline import receive
+from plugin.settings import load_settings
+from tests.databases import Databases, contents
+from tests.e2e.installation import serving
+from tests.e2e.plant import free_port
+from tests.e2e.shop import Shop, opened
+from tests.stand_in import Outgoing
+
+FIRST = "a-test-key-of-32-characters-long"
+SECOND = "another-key-of-32-characters-lon"
+THIRD = "the-third-key-of-32-characters-l"
+
+
+@pytest.fixture
+def shop(databases: Databases) -> Iterator[Shop]:
+    """A CRM whose accounts have secrets of their own, and whose webhooks tell names."""
+    with opened(databases, "pipedrive") as shop:
+        assert shop.environ["SECRET_KEY"] == FIRST
+        shop.connect()
+        shop.settle()
+        yield shop
+
+
+@contextmanager
+def restarted(shop: Shop, keys: str) -> Iterator[str]:
+    """Web server and worker with another SECRET_KEY; the web server's address."""
+    shop.environ["SECRET_KEY"] = keys
+    port = free_port()
+    settings = load_settings(shop.environ)
+    before = shop.parts
+    with closing((parts := open_parts(settings)).database), serving(create_app(settings), port):
+        shop.parts = parts
+        yield f"http://127.0.0.1:{port}"
+    shop.parts = before
+
+
+def post(shop: Shop, deliveries: list[Outgoing], address: str) -> list[int]:
+    """Deliver to a web server that runs elsewhere since."""
+    public_url = shop.environ["PUBLIC_URL"]
+    moved = [replace(one, url=one.url.replace(public_url, address)) for one in deliveries]
+    with shop.crm.lock:
+        shop.crm.deliveries[:] = moved
+    return shop.crm.flush()
+
+
+def taken(shop: Shop) -> list[Outgoing]:
+    """What the CRM wants to deliver; it gets stuck on the way."""
+    with shop.crm.lock:
+        waiting, shop.crm.deliveries[:] = list(shop.crm.deliveries), []
+    return waiting
+
+
+def erased(shop: Shop) -> list[Outgoing]:
+    """Somebody is erased; deliveries that tell of her and are still under way."""
+    contact = shop.crm.contact("Rosalinde", "Quittenbaum", email="rosalinde@example.com")
+    shop.crm.win(shop.crm.deal(contact))
+    shop.settle()
+    shop.crm.change(contact, spiral_rating="satisfied")
+    late = taken(shop)
+    shop.crm.delete(contact)
+    shop.settle()
+    shop.command("erase", shop.crm.name, contact)
+    shop.wait(minutes=2)
+    shop.settle()
+    assert late
+    assert not traces(shop)
+    return late
+
+
+def traces(shop: Shop) -> list[str]:
+    """Where the database tells of her."""
+    shop.parts.database.forget_freed_pages()
+    stored = contents(shop.parts.database)
+    return [name for name, content in stored.items() if b"quittenbaum" in content]
+
+
+def test_after_rotating_the_old_key_is_needed_no_more(shop: Shop) -> None:
+    """The CRM is reached, webhooks are authentic, and a late delivery of somebody who was erased
+    under the old key brings nobody back."""
+    late = erased(shop)
+    with restarted(shop, f"{SECOND},{FIRST}"):
+        assert shop.command("keys", "rotate") == (
+            "Accounts whose credentials have the first key now: 1.\n"
+            "Former keys by which erased contacts are still known: 1.\n"
+            "The other keys can be taken out of SECRET_KEY. Restart web server and workers then.\n"
+        )
+    with restarted(shop, SECOND) as address, patch.object(receive, "SECRETS_REMEMBERED", 0):
+        assert post(shop, late, address) == [204] * len(late)
+        shop.work()
+        assert not traces(shop)
+
+        contact = shop.crm.contact("Erika", "Muster")
+        shop.crm.win(shop.crm.deal(contact))
+        told = taken(shop)
+        assert post(shop, told, address) == [204] * len(told)
+        shop.work()
+        assert shop.stage(contact) == "experience"
+        forged = [replace(one, headers={**one.headers, "Authorization": "Basic eA=="})
+                  for one in told]  # fmt: skip
+        assert post(shop, forged, address) == [401] * len(told)
+
+
+def test_a_key_may_change_again_and_again(shop: Shop) -> None:
+    """What was erased under the first of three keys is known under the third, and rotating twice
+    is as good as once."""
+    late = erased(shop)
+    for keys in (f"{SECOND},{FIRST}", f"{THIRD},{SECOND}"):
+        with restarted(shop, keys):
+            first, again = (shop.command("keys", "rotate") for _ in range(2))
+            assert first == again
+    assert "still known: 2." in again
+    with restarted(shop, THIRD) as address:
+        assert post(shop, late, address) == [204] * len(late)
+        shop.work()
+        assert not traces(shop)
+
+
+def test_without_rotating_the_late_delivery_would_be_seen(shop: Shop) -> None:
+    """Otherwise the tests above would prove nothing: a key that is simply lost takes the
+    tombstones along."""
+    late = erased(shop)
+    with restarted(shop, f"{SECOND},{FIRST}"):
+        shop.command("keys", "rotate")
+        with shop.parts.database.write() as connection:
+            connection.exec_driver_sql("DELETE FROM retired_key")
+    with restarted(shop, SECOND) as address:
+        post(shop, late, address)
+        shop.work()
+        assert traces(shop)
+
+
+def test_one_key_alone_cannot_be_rotated(shop: Shop) -> None:
+    """The command says what is missing."""
+    assert shop.command("keys", "rotate", code=2) == (
+        "SECRET_KEY has one key only: put the new one in front of it, with a comma between "
+        "(SECRET_KEY=new,old), restart the web server and the workers, then run this again\n"
+    )
+
+
+def test_a_key_that_is_missing_is_told(shop: Shop) -> None:
+    """Nothing is lost: with the right key the same command works."""
+    before = shop.rows("SELECT token, own_secrets FROM account")
+    shop.environ["SECRET_KEY"] = f"{THIRD},{SECOND}"
+    said = shop.command("keys", "rotate", code=2)
+    assert said == (
+        f"not readable with any key of SECRET_KEY: pipedrive {shop.crm.account_crm_id}. Add the "
+        "key they were connected under, behind a comma, and run this again; or connect them again\n"
+    )
+    assert shop.rows("SELECT token, own_secrets FROM account") == before
+
+    shop.environ["SECRET_KEY"] = f"{THIRD},{SECOND},{FIRST}"
+    assert "first key now: 1.\n" in shop.command("keys", "rotate")
+    assert shop.rows("SELECT token, own_secrets FROM account") != before
+
+
+def test_after_rotating_a_wrong_key_stops_the_start(shop: Shop) -> None:
+    """Rather than forget who was erased."""
+    shop.environ["SECRET_KEY"] = f"{SECOND},{FIRST}"
+    shop.command("keys", "rotate")
+    with pytest.raises(ConfigurationError, match=r"^a stored credential cannot be read"):
+        open_parts(load_settings({**shop.environ, "SECRET_KEY": THIRD}))
