@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 bind = "127.0.0.1:8000"
-worker_class = "gthread"
+worker_class = "plugin.web.server.Worker"
 workers = 1
 threads = 16
+worker_connections = 512  # of a process; a new one takes the place of the oldest that waits
 timeout = 30
 graceful_timeout = 30
 keepalive = 30

@@ -19,6 +19,7 @@ from plugin.storage.tables import account
 
 SECRETS_REMEMBERED = 5_000  # milliseconds an account's own secrets are kept in memory
 SECRETS_RENEWED = 1_000  # the same where one of them did not fit
+SENDERS_REMEMBERED = 10_000  # accounts
 PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of an address, behind the CRM's name
 
 
@@ -86,7 +87,13 @@ class Receiver:
         except SignatureError:
             self._inbox.count("refused", f"{crm}/{sender.crm_id}" if sender.crm_id else crm)
             raise
-        self._inbox.put(crm=crm, endpoint=sender.crm_id, topic=topic, body=body)
+        self._inbox.put(
+            crm=crm,
+            endpoint=sender.crm_id,
+            topic=topic,
+            sender=f"{crm}/{sender.crm_id or adapter.sender(body)}",
+            body=body,
+        )
 
     def too_large_status(self, crm: str) -> int:
         """What a delivery that is too large is answered with."""
@@ -120,5 +127,11 @@ class Receiver:
         if row is None:
             raise UnknownEndpoint(f"no {crm} account has this address")
         sender = _Sender(crm_id=row.crm_id, secrets=self._vault.decrypt_all(row.own_secrets))
-        self._senders[crm, endpoint] = (self._now_ms(), sender)
+        self._remember(crm, endpoint, sender)
         return sender
+
+    def _remember(self, crm: str, endpoint: str, sender: _Sender) -> None:
+        self._senders.pop((crm, endpoint), None)
+        if len(self._senders) >= SENDERS_REMEMBERED:
+            self._senders = {}  # they are soon read again
+        self._senders[crm, endpoint] = (self._now_ms(), sender)

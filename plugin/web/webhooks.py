@@ -22,12 +22,15 @@ MAX_BODY = 2**20  # bytes
 
 def webhooks(receiver: Receiver) -> Blueprint:
     """``POST /webhooks/<crm>`` and, for accounts with an address of their own,
-    ``…/<endpoint>[/<topic>]``."""
+    ``…/<endpoint>[/<topic>]``.
+
+    What the bytes are said to be (``Content-Type``, ``Content-Encoding``) is ignored: the signature
+    is over the bytes, which are kept as they came. What they are shows in the digest."""
     blueprint = Blueprint("webhooks", __name__)
 
-    @blueprint.post("/webhooks/<crm>")
-    @blueprint.post("/webhooks/<crm>/<endpoint>")
-    @blueprint.post("/webhooks/<crm>/<endpoint>/<topic>")
+    @blueprint.post("/webhooks/<crm>", provide_automatic_options=False)
+    @blueprint.post("/webhooks/<crm>/<endpoint>", provide_automatic_options=False)
+    @blueprint.post("/webhooks/<crm>/<endpoint>/<topic>", provide_automatic_options=False)
     def receive(crm: str, endpoint: str = "", topic: str = "") -> Response:
         # Werkzeug silently cuts a body whose length was not told: one byte more tells.
         request.max_content_length = MAX_BODY + 1
@@ -38,7 +41,7 @@ def webhooks(receiver: Receiver) -> Blueprint:
             crm,
             endpoint,
             topic,
-            path=request.path,
+            path=_target(),
             headers=cast(Mapping[str, str], request.headers),  # finds names in any case
             body=body,
         )
@@ -75,6 +78,12 @@ def webhooks(receiver: Receiver) -> Blueprint:
         return _said("not stored; please send it again", 503)
 
     return blueprint
+
+
+def _target() -> str:
+    """Path and query, as the CRM signs them."""
+    query = request.query_string.decode("latin-1")
+    return f"{request.path}?{query}" if query else request.path
 
 
 def _body() -> bytes:

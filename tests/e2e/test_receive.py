@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
@@ -11,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from plugin.errors import PayloadError
 from plugin.ports import Received
 from plugin.sandbox.webhooks import sign
 from plugin.web.webhooks import MAX_BODY
+from tests.databases import Databases, busy
 from tests.e2e.plant import Plant, running
 
 PATH = "/webhooks/hubspot"
@@ -102,11 +101,11 @@ def unheard(plant: Plant, name: str) -> str:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every SQL statement of this process, but for the beginning of transactions."""
+    """Every SQL statement of this process, but for beginning transactions and waking others."""
     seen: list[str] = []
 
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
+        if not statement.startswith(("BEGIN", "PRAGMA", "NOTIFY")):
             seen.append(statement.split()[0])
 
     sa.event.listen(sa.Engine, "before_cursor_execute", note)
@@ -131,6 +130,17 @@ def test_an_authentic_delivery_is_kept_byte_for_byte_by_one_insert(sender: Sende
     assert (answer.status_code, answer.data) == (204, b"")
     assert seen == ["INSERT"]
     assert sender.kept() == [body, body]
+
+
+def test_who_sent_a_delivery_is_noted_with_it(sender: Sender) -> None:
+    """So that one portal's storm does not starve another; no portal is a sender, too."""
+    for body in (b'[{"portalId":4711001}]', b"[]"):
+        assert sender.post(body).status_code == 204
+
+    assert sender.plant.rows("SELECT sender FROM delivery ORDER BY id") == [
+        ("hubspot/4711001",),
+        ("hubspot/",),
+    ]
 
 
 FORGERIES: dict[str, Callable[[Sender, bytes], dict[str, str]]] = {
@@ -191,10 +201,10 @@ def test_a_delivery_may_be_five_minutes_old_or_early(sender: Sender) -> None:
     ]
 
 
-def test_the_signature_is_over_the_configured_public_url(tmp_path: Path) -> None:
+def test_the_signature_is_over_the_configured_public_url(databases: Databases) -> None:
     """Behind a proxy the server sees another host, path and scheme than HubSpot called."""
     public = "https://referrals.example.com/spiral"
-    with running(tmp_path, PUBLIC_URL=f"{public}/") as plant:
+    with running(databases, PUBLIC_URL=f"{public}/") as plant:
         body = body_of()
 
         with closing(Sender(plant)) as sender:
@@ -204,9 +214,9 @@ def test_the_signature_is_over_the_configured_public_url(tmp_path: Path) -> None
     assert (through_proxy.status_code, as_seen_here.status_code) == (204, 401)
 
 
-def test_several_client_secrets_may_be_valid_at_once(tmp_path: Path) -> None:
+def test_several_client_secrets_may_be_valid_at_once(databases: Databases) -> None:
     """While a secret is rotated HubSpot signs with the old one or the new one."""
-    with running(tmp_path, HUBSPOT_CLIENT_SECRET="the-old-secret, the-new-secret") as plant:
+    with running(databases, HUBSPOT_CLIENT_SECRET="the-old-secret, the-new-secret") as plant:
         body = body_of()
         secrets = ("the-old-secret", "the-new-secret", "the-next-secret")
 
@@ -260,10 +270,8 @@ def test_a_locked_or_broken_database_means_503_and_recovers(
     monkeypatch.setattr("plugin.storage.inbox.PUT_TIMEOUT", 0.2)
     database = sender.plant.parts.database
     body = body_of()
-    lock = Path(str(database.url.database) + ".lock")
 
-    with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with busy(database):
         locked = sender.post(body)
     with database.write() as connection:
         connection.execute(sa.text("ALTER TABLE delivery RENAME TO elsewhere"))
