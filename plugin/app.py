@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -16,12 +16,14 @@ from plugin import clock
 from plugin.errors import ConfigurationError
 from plugin.pipeline.receive import Receiver
 from plugin.pipeline.worker import Worker
+from plugin.plain import LogFormatter
 from plugin.registry import adapters
 from plugin.secrets import Vault
 from plugin.settings import Settings, load_settings
 from plugin.storage import accounts
 from plugin.storage.database import Database
 from plugin.storage.inbox import Inbox
+from plugin.storage.keys import retired_keys
 from plugin.web.health import health
 from plugin.web.webhooks import MAX_BODY, webhooks
 
@@ -39,10 +41,16 @@ class Parts:
 
 def open_parts(settings: Settings, *, migrate: bool = True) -> Parts:
     """Connect to the database; ``migrate`` makes sure that its schema fits."""
-    database = Database(settings.database_url)
-    if migrate:
-        database.require_current()
-    return Parts(settings=settings, database=database, vault=Vault(settings.secret_keys))
+    retired: list[str] = []
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(Database(settings.database_url)))
+        if migrate:
+            database.require_current()
+            with database.read() as connection:
+                retired = retired_keys(connection)
+        vault = Vault(settings.secret_keys, retired=retired)
+        stack.pop_all()  # all is well: it stays open
+    return Parts(settings=settings, database=database, vault=vault)
 
 
 def _require_senders(parts: Parts) -> None:
@@ -78,8 +86,9 @@ def create_app(settings: Settings) -> Flask:
     )
     app = _Application("plugin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False  # or "//" would be answered by a redirect
     app.register_blueprint(webhooks(receiver))
-    app.register_blueprint(health(parts.database))
+    app.register_blueprint(health(inbox))
     app.extensions["to_close"] = (inbox, parts.database)
     return app
 
@@ -103,9 +112,9 @@ def create_worker(parts: Parts, *, utc_now: Callable[[], datetime] = clock.utc_n
 
 
 def start_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
     # At INFO it would say at every start which kind of database this is.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from plugin.cli.accounts import configure, connect, pause, resume, secret
 from plugin.cli.fields import install, project_command, subscribe, uninstall
+from plugin.cli.keys import keys
+from plugin.cli.printing import say
 from plugin.cli.seeing import explain, status
 from plugin.cli.working import db, erase, replay, sweep, worker
 from plugin.errors import ConfigurationError, PluginError
@@ -34,12 +36,14 @@ def main() -> None:
         _fail(str(error), 2)
     except PluginError as error:
         _fail(str(error), 1)
+    except sa.exc.IntegrityError:
+        _fail("somebody else did the same at the same time: nothing was changed, try again", 1)
     except sa.exc.OperationalError as error:
         _fail(f"DATABASE_URL: {error.orig}", 1)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(message, err=True)
+    say(message, err=True)
     sys.exit(code)
 
 
@@ -48,7 +52,7 @@ def _group() -> click.Group:
     group = click.Group("plugin", help="Referral spiral: a referral plugin for your CRM.")
     for command in (
         worker, connect, configure, secret, pause, resume, install, subscribe, uninstall, status,
-        explain, replay, sweep, erase, db,
+        explain, replay, sweep, erase, keys, db,
     ):  # fmt: skip
         group.add_command(command)
     for name, crm in adapters().items():

@@ -22,11 +22,14 @@ from plugin.cli.command import (
     typed_secret,
     words_for,
 )
+from plugin.cli.printing import say
 from plugin.errors import ConfigurationError
+from plugin.pipeline.lanes import wake
 from plugin.pipeline.subscribe import SECRET_BYTES
 from plugin.policy import load_policy
 from plugin.ports import AccountLink, Adapter, Session, Webhooks
-from plugin.settings import SECRET_LENGTH, CrmSettings, url_fault
+from plugin.reach import Network, Reach
+from plugin.settings import SECRET_LENGTH, CrmSettings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tables import Id
@@ -102,12 +105,18 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
     parts = open_for_command()
     values = _account_values(**options)
     own = parts.settings.crm(crm.declaration.name)
-    base_url = _base_url(crm, own, url)
+    base_url = _base_url(crm, own, url, parts.settings.crm_networks)
     if app_id:
         _check_app(crm, own)
     token = _token(crm, own)
     session = crm.connect(
-        AccountLink(crm_id="", base_url=base_url, token=token, app_id=app_id or own.app_id)
+        AccountLink(
+            crm_id="",
+            base_url=base_url,
+            token=token,
+            app_id=app_id or own.app_id,
+            networks=parts.settings.crm_networks,
+        )
     )
     found = session.account()
     if len(found.crm_id) > ID_LENGTH:
@@ -133,16 +142,20 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
             **({"currency": found.currency} if found.currency else {}),
         }
         if before:
+            wake(connection, [before.id], at=clock.now_ms())
             accounts.save(connection, before.id, **values)
             if any(options.values()):
                 look_again(connection, before, history=bool(options["rating_from"]))
         else:
-            connection.execute(
-                sa.insert(account_table).values(**values, connected_at=clock.now_ms())
-            )
+            created = connection.execute(
+                sa.insert(account_table)
+                .values(**values, connected_at=clock.now_ms())
+                .returning(account_table.c.id)
+            ).scalar_one()
+            wake(connection, [created], at=clock.now_ms())
         account = accounts.choose(connection, crm.declaration.name, found.crm_id)
         every = accounts.all_accounts(connection, crm=crm.declaration.name)
-    click.echo(
+    say(
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
         f"{found.crm_id}."
     )
@@ -154,7 +167,7 @@ def _warn_of_twins(crm: Adapter, account: Account, every: Sequence[Account]) -> 
     """The same records under another id: both would be worked for, and every task made twice."""
     for one in every:
         if one.id != account.id and one.record_url and one.record_url == account.record_url:
-            click.echo(
+            say(
                 f"Account {one.crm_id} has the same records. If both are one "
                 f"{crm.declaration.title} under two addresses, every task is made twice; this one "
                 f"stops with: python -m plugin pause {words_for(account, every)}"
@@ -166,14 +179,16 @@ def _token(crm: Adapter, own: CrmSettings) -> str:
     return typed_secret(f"Access token of {declared.title}", own.token, declared.token_setting)
 
 
-def _base_url(crm: Adapter, own: CrmSettings, url: str | None) -> str:
+def _base_url(
+    crm: Adapter, own: CrmSettings, url: str | None, networks: tuple[Network, ...]
+) -> str:
     base_url = (url or own.base_url).rstrip("/")
     if not base_url:
         raise ConfigurationError(
             f"--url is missing: the address of your {crm.declaration.title}, such as "
             f"https://crm.example.com (or set {crm.declaration.url_setting})"
         )
-    if fault := url_fault(base_url):
+    if fault := Reach(hosts=crm.declaration.hosts, networks=networks).url_fault(base_url):
         raise ConfigurationError(f"--url {fault}")
     return base_url
 
@@ -212,13 +227,13 @@ def _address(
 def _tell_what_next(parts: Parts, crm: Adapter, account: Account, words: str) -> None:
     """``words``: see ``words_for``."""
     target = f"{parts.settings.public_url or 'PUBLIC_URL'}{account.path}"
-    click.echo(f"Webhooks go to {target}")
+    say(f"Webhooks go to {target}")
     if account.paused:
-        click.echo(f"It is paused: python -m plugin resume {words}")
+        say(f"It is paused: python -m plugin resume {words}")
     if account.fields is None:
         if guide := crm.guide(target):
-            click.echo(f"\n{guide}\n")
-        click.echo(f"Next: python -m plugin install {words}")
+            say(f"\n{guide}\n")
+        say(f"Next: python -m plugin install {words}")
 
 
 def _check_owner(session: Session, values: dict[str, Any]) -> None:
@@ -245,15 +260,17 @@ def configure(crm: Adapter, account_id: str | None, **options: Any) -> None:
         account = accounts.choose(connection, crm.declaration.name, account_id)
     _check_owner(session_of(parts, account), values)
     with parts.database.write() as connection:
+        wake(connection, [account.id], at=clock.now_ms())
         accounts.save(connection, account.id, **values)
         again = look_again(connection, account, history="rating_property" in values)
-    click.echo(f"Configured account {account.crm_id}; {again} contacts are looked at again.")
+    say(f"Configured account {account.crm_id}; {again} contacts are looked at again.")
 
 
 def _set_paused(crm: Adapter, account_id: str | None, paused: bool) -> Account:
     parts = open_for_command()
     with parts.database.write() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
+        wake(connection, [account.id], at=clock.now_ms())
         values: dict[str, Any] = {"paused": paused}
         if not paused:
             values |= {"blocked_until": None, "blocked_reason": None, "failures": 0}
@@ -278,11 +295,12 @@ def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
     if len(new) < SECRET_LENGTH or "," in new:
         raise ConfigurationError("this is no webhook secret: copy all of what the CRM shows")
     with parts.database.write() as connection:
+        wake(connection, [account.id], at=clock.now_ms())
         account = accounts.choose(connection, crm.declaration.name, account.crm_id)
         kept = parts.vault.decrypt_all(account.own_secrets)
         secrets = [new] if replace else list(dict.fromkeys([new, *kept[:1]]))
         accounts.save(connection, account.id, own_secrets=parts.vault.encrypt_all(secrets))
-    click.echo(f"Webhooks of account {account.crm_id} are checked with this secret from now on.")
+    say(f"Webhooks of account {account.crm_id} are checked with this secret from now on.")
 
 
 @click.command()
@@ -291,7 +309,7 @@ def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
 def pause(crm: Adapter, account_id: str | None) -> None:
     """Stop working for an account; its deliveries are kept."""
     account = _set_paused(crm, account_id, True)
-    click.echo(f"Paused account {account.crm_id}. Deliveries are kept until `resume`.")
+    say(f"Paused account {account.crm_id}. Deliveries are kept until `resume`.")
 
 
 @click.command()
@@ -300,4 +318,4 @@ def pause(crm: Adapter, account_id: str | None) -> None:
 def resume(crm: Adapter, account_id: str | None) -> None:
     """Go on working for an account, at once even where it was waiting."""
     account = _set_paused(crm, account_id, False)
-    click.echo(f"Resumed account {account.crm_id}.")
+    say(f"Resumed account {account.crm_id}.")

@@ -71,7 +71,7 @@ def holding_lane(
 ) -> Iterator[tuple[Lane, Account]]:
     """The account's lane, waited for, and the account as it is by then: commands and workers
     never write at the same time. What ``session`` spends of a day's budget is kept."""
-    lanes = Lanes(parts.database, clock.now_ms)
+    lanes = Lanes(parts.database)
     try:
         started = clock.now_ms()
         while (lane := lanes.take(account_lane(account.id))) is None:
@@ -83,13 +83,13 @@ def holding_lane(
         try:
             with parts.database.read() as connection:
                 present = accounts.choose(connection, account.crm, account.crm_id)
-            session.follow(present.allowance)
+            session.follow(present.allowance, guard=lane.check)
             try:
                 yield lane, present
             finally:
                 keep_allowance(present, session, lane)
         finally:
-            lanes.release(lane)
+            lanes.release(lane, due_at=lambda _: clock.now_ms())  # a worker looks what is next
     finally:
         lanes.close()
 

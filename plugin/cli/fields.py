@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 import sqlalchemy as sa
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from plugin import clock
 from plugin.app import Parts
@@ -22,11 +22,13 @@ from plugin.cli.command import (
     typed_secret,
     words_for,
 )
+from plugin.cli.printing import PlainConsole, say
 from plugin.errors import ConfigurationError, CrmError, PluginError
 from plugin.manifest import manifest
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.subscribe import subscribe as subscribe_webhooks
+from plugin.plain import one_line
 from plugin.ports import Adapter, PlanAction, PlanStep, Session, Webhooks
 from plugin.registry import adapter as adapter_of
 from plugin.storage import accounts
@@ -51,15 +53,16 @@ def _show_plan(crm: Adapter, steps: Sequence[PlanStep]) -> None:
         table.add_column(column, overflow="fold")
     by_hand = [step for step in steps if step.action is PlanAction.BY_HAND]
     for step in steps:
-        table.add_row(step.what, _WORDS[step.action], "see below" if step in by_hand else step.why)
-    Console(soft_wrap=False).print(table)
+        why = "see below" if step in by_hand else step.why
+        table.add_row(Text(one_line(step.what)), _WORDS[step.action], Text(one_line(why)))
+    PlainConsole(soft_wrap=False).print(table)
     if by_hand:
-        click.echo(
+        say(
             f"\nBy hand, as an administrator of {crm.declaration.title} (or run this again with "
             "--admin USER):"
         )
     for step in by_hand:
-        click.echo(f"- {step.what}: {step.why}")
+        say(f"- {step.what}: {step.why}")
 
 
 admin_option = click.option(
@@ -86,7 +89,7 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | No
     steps = session.plan_install()
     _show_plan(crm, steps)
     if dry_run:
-        click.echo("Dry run: nothing was changed.")
+        say("Dry run: nothing was changed.")
         return
     with holding_lane(parts, account, session) as (lane, account):
         facts = dict(session.install(steps))
@@ -108,8 +111,8 @@ def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | No
                     f"`python -m plugin subscribe {words}` tries again."
                 ) from error
     if account.paused:
-        click.echo(f"The account is paused: python -m plugin resume {words}")
-    click.echo(f"Installed: {len(fields)} of {len(manifest().fields)} fields are there.")
+        say(f"The account is paused: python -m plugin resume {words}")
+    say(f"Installed: {len(fields)} of {len(manifest().fields)} fields are there.")
 
 
 def _admin(parts: Parts, crm: Adapter, user: str | None) -> str:
@@ -168,7 +171,7 @@ def _subscribe(
         vault=parts.vault, public_url=parts.settings.public_url, now_ms=clock.now_ms,
         renew=renew, strict=strict,
     )  # fmt: skip
-    click.echo(f"Webhooks lead to {parts.settings.public_url}{account.path}")
+    say(f"Webhooks lead to {parts.settings.public_url}{account.path}")
 
 
 @click.command()
@@ -192,9 +195,9 @@ def uninstall(
     session = session_of(parts, account, admin=_admin(parts, crm, admin))
     steps = session.plan_uninstall(delete_data=delete_data)
     _show_plan(crm, steps)
-    click.echo(f"Open tasks to close: {open_tasks}")
+    say(f"Open tasks to close: {open_tasks}")
     if dry_run:
-        click.echo("Dry run: nothing was changed.")
+        say("Dry run: nothing was changed.")
         return
     with holding_lane(parts, account, session) as (lane, account):
         with lane.write() as connection:
@@ -217,7 +220,7 @@ def uninstall(
         session.unsubscribe(f"{parts.settings.public_url}{account.path}")
         with lane.write() as connection:
             accounts.save(connection, account.id, facts={}, subscribed_at=None)
-    click.echo(f"Uninstalled; account {account.crm_id} is paused.")
+    say(f"Uninstalled; account {account.crm_id} is paused.")
 
 
 def _require_closed(parts: Parts, account: Account) -> None:
@@ -260,7 +263,7 @@ def project_command(name: str) -> click.Command:
                 target = directory / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(content, "utf-8")
-                click.echo(str(target))
+                say(str(target))
         except OSError as error:
             raise ConfigurationError(f"DIRECTORY cannot be written: {error}") from error
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import sqlalchemy as sa
-from rich.console import Console
 from rich.markup import escape
 
 from plugin import clock
@@ -19,6 +18,7 @@ from plugin.cli.command import (
     open_for_command,
     words_for,
 )
+from plugin.cli.printing import PlainConsole, say
 from plugin.errors import ConfigurationError
 from plugin.manifest import manifest
 from plugin.ports import Adapter, Allowance, Webhooks
@@ -28,6 +28,7 @@ from plugin.storage.accounts import Account, instant
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import contact, counter, delivery, hint, referral, task
 from plugin.storage.tasks import LIVE, TaskState
+from plugin.texts import safe
 
 SHOWN = 20  # lines of one kind
 LOOKED_AFTER = 26 * 3_600_000  # milliseconds: the worker looks after webhooks once a day
@@ -44,7 +45,7 @@ def _when(milliseconds: int | None, account: Account | None = None) -> str:
 def status() -> None:
     """What is connected, what waits, and what needs a person."""
     parts = open_for_command()
-    console = Console(soft_wrap=True, highlight=False)
+    console = PlainConsole(soft_wrap=True, highlight=False)
     with parts.database.read() as connection:
         every = accounts.all_accounts(connection)
         if not every:
@@ -101,7 +102,7 @@ def _budget(account: Account, told: Allowance) -> str:
 
 
 def _account_status(
-    console: Console, connection: sa.Connection, account: Account, words: str
+    console: PlainConsole, connection: sa.Connection, account: Account, words: str
 ) -> None:
     """``words``: see ``words_for``."""
     mine = account.id
@@ -110,7 +111,7 @@ def _account_status(
         return connection.scalar(query) or 0
 
     count = sa.func.count()
-    title, name = escape(f"{account.crm} {account.crm_id}"), escape(account.name)
+    title, name = escape(f"{account.crm} {account.crm_id}"), escape(safe(account.name))
     console.print(f"[bold]{title}[/] {name}", markup=True)
     console.print(f"  state       {_account_state(account, words)}", markup=False)
     people = number(
@@ -167,7 +168,7 @@ def _account_status(
     )
 
 
-def _show_some(console: Console, lines: Sequence[str]) -> None:
+def _show_some(console: PlainConsole, lines: Sequence[str]) -> None:
     """The first lines, and how many more there are."""
     for line in lines[:SHOWN]:
         console.print(f"  {line}", markup=False)
@@ -175,7 +176,7 @@ def _show_some(console: Console, lines: Sequence[str]) -> None:
         console.print(f"  … and {len(lines) - SHOWN} more", markup=False)
 
 
-def _delivery_status(console: Console, connection: sa.Connection) -> None:
+def _delivery_status(console: PlainConsole, connection: sa.Connection) -> None:
     by_state = connection.execute(
         sa.select(delivery.c.state, sa.func.count())
         .group_by(delivery.c.state)
@@ -229,9 +230,9 @@ def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
     if row is None and parked is None:
         raise ConfigurationError(f"CONTACT_ID {contact_id}: no such contact is known here")
     if moved:
-        click.echo(f"{contact_id} was merged into {moved}.")
+        say(f"{contact_id} was merged into {moved}.")
     if row is None:
-        click.echo(f"(not read yet) · {wanted}\nParked: {parked}")
+        say(f"(not read yet) · {wanted}\nParked: {parked}")
         return
     _show_contact(account, row, parked, own, links)
 
@@ -239,25 +240,25 @@ def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
 def _show_contact(
     account: Account, row: Any, parked: str | None, own: Sequence[Any], links: Sequence[Any]
 ) -> None:
-    name = f"{row.first_name} {row.last_name}".strip() or row.email
-    click.echo(f"{name or '(no name)'} · {row.crm_id}")
+    name = safe(f"{row.first_name} {row.last_name}") or safe(row.email)
+    say(f"{name or '(no name)'} · {row.crm_id}")
     if row.gone_at is not None:
-        click.echo(f"Not in the CRM any more since {_when(row.gone_at, account)}.")
+        say(f"Not in the CRM any more since {_when(row.gone_at, account)}.")
     if parked:
-        click.echo(f"Parked: {parked}")
+        say(f"Parked: {parked}")
     if row.decision is None:
-        click.echo("Not decided about yet: nothing has been heard of this contact.")
+        say("Not decided about yet: nothing has been heard of this contact.")
     else:
-        click.echo(f"\n{row.decision['explanation']}\n")
+        say(f"\n{row.decision['explanation']}\n")
     for link in links:
-        click.echo(f"Referrer told: {link.text!r} → {link.outcome} {link.referrer_id or ''}")
+        say(f"Referrer told: {link.text!r} → {link.outcome} {link.referrer_id or ''}")
     labels = manifest().task_labels
     for one in own:
         label = labels[one.kind][account.language]
-        click.echo(
+        say(
             f"Task {label}: {one.state}, due {one.due_on}, on {one.target_id}, "
             f"because {one.cause}" + (f" ({one.reason})" if one.reason else "")
         )
     if account.observing and row.decision:
         for planned in row.decision["tasks"]:
-            click.echo(f"Would make: {planned['subject']} (on {planned['on']})")
+            say(f"Would make: {planned['subject']} (on {planned['on']})")

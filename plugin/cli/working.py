@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 
 import click
@@ -18,7 +20,9 @@ from plugin.cli.command import (
     session_of,
     words_for,
 )
+from plugin.cli.printing import say
 from plugin.errors import ConfigurationError, CrmError, PluginError
+from plugin.pipeline.lanes import wake
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter
@@ -26,6 +30,8 @@ from plugin.storage import accounts, deliveries, hints
 from plugin.storage.accounts import Account
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import alias, contact, contact_deal, hint, referral, task
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -40,7 +46,11 @@ def worker(until_idle: bool) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    working.run(until_idle=until_idle)
+    if not working.run(until_idle=until_idle):
+        # A call that hangs would keep the process: it ends here, as after a crash.
+        log.warning("ended before all that was in hand was done; it is taken up again")
+        logging.shutdown()
+        os._exit(0)
     if until_idle:
         _tell_what_waits(parts)
 
@@ -50,7 +60,7 @@ def _tell_what_waits(parts: Parts) -> None:
     with parts.database.read() as connection:
         for account in accounts.all_accounts(connection):
             if (account.blocked_until or 0) > clock.now_ms():
-                click.echo(
+                say(
                     f"account {account.crm_id} is waiting, see status: {account.blocked_reason}",
                     err=True,
                 )
@@ -67,13 +77,15 @@ def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
     parts = open_for_command()
     with parts.database.write() as connection:
         if parked:
-            n = hints.unpark(connection, None, now=clock.now_ms())
-            click.echo(f"{n} parked records are looked at again.")
+            now = clock.now_ms()
+            wake(connection, [one.id for one in accounts.all_accounts(connection)], at=now)
+            n = hints.unpark(connection, None, now=now)
+            say(f"{n} parked records are looked at again.")
             return
         n = deliveries.replay(connection, delivery_id)
     if delivery_id is not None and not n:
         raise ConfigurationError(f"DELIVERY_ID {delivery_id}: no such delivery is stored")
-    click.echo(f"{n} deliveries are digested again.")
+    say(f"{n} deliveries are digested again.")
 
 
 @click.command()
@@ -101,7 +113,7 @@ def sweep(crm: Adapter, account_id: str | None) -> None:
         while last:
             last, more = upkeep.check_ids(last)
             vanished += more
-    click.echo(
+    say(
         f"{found} modified records and {vanished} vanished contacts are looked at again; "
         f"{changed} contacts have tasks that changed."
     )
@@ -131,14 +143,15 @@ def erase(crm: Adapter, contact_id: str, account_id: str | None, already_deleted
                 "nothing to erase"
             )
     if moved:
-        click.echo(f"{contact_id} was merged into {moved}.")
+        say(f"{contact_id} was merged into {moved}.")
     if not already_deleted:
         _require_gone(parts, crm, account, present)
     with parts.database.write() as connection:
+        wake(connection, [account.id], at=clock.now_ms())
         hints.mark(connection, account.id, HintKind.ERASE, [present], due_at=clock.now_ms())
-    click.echo(f"The worker erases contact {present} of account {account.crm_id}.")
+    say(f"The worker erases contact {present} of account {account.crm_id}.")
     if account.paused:
-        click.echo(f"The account is paused: it happens after `python -m plugin resume {words}`.")
+        say(f"The account is paused: it happens after `python -m plugin resume {words}`.")
 
 
 def _is_known(connection: sa.Connection, account: Account, contact_id: str) -> bool:
@@ -191,4 +204,4 @@ def upgrade() -> None:
     """Bring the database schema up to date."""
     parts = open_for_command(migrate=False)
     parts.database.upgrade()
-    click.echo("The database schema is up to date.")
+    say("The database schema is up to date.")

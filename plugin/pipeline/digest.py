@@ -6,8 +6,8 @@ Doing it twice changes nothing: changes and aliases are sets, hints are marks.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from plugin.errors import PayloadError
 from plugin.pipeline.absorb import NAME_FIELD
 from plugin.pipeline.erase import name_subject
-from plugin.pipeline.lanes import Lane
+from plugin.pipeline.lanes import Lane, wake
 from plugin.pipeline.leave import merge_changes
 from plugin.ports import Adapter, Declaration, Event, EventKind, Parsed, Received
 from plugin.referral.names import split_referrers, text_key
@@ -73,20 +73,43 @@ class Digest:
         self._database = database
         self._vault = vault
         self._now_ms = now_ms
+        self._last_sender: str | None = None
         self._redacted = False
 
     def turn(self, lane: Lane) -> bool:
         """Digest what has come; False where there was nothing."""
         with self._database.read() as connection:
-            found = deliveries.new(connection, limit=MAX_DELIVERIES, max_bytes=MAX_BYTES)
-            if not found:
-                return False
-            known = {(a.crm, a.crm_id): a for a in accounts.all_accounts(connection)}
+            found = deliveries.read(connection, self._chosen(connection))
+            known = accounts.among_crm_ids(connection, {(one.crm, one.endpoint) for one in found})
+        if not found:
+            return False
         parsed = [(one, self._parse(one, known)) for one in found]
+        told_of = {(one.crm, event.account_crm_id) for one, event in _events(parsed)}
+        with self._database.read() as connection:
+            known |= accounts.among_crm_ids(connection, told_of - known.keys())
         self._note_all(lane, parsed, known)
         if self._redacted and self._database.forget_freed_pages():
             self._redacted = False
         return True
+
+    def _chosen(self, connection: sa.Connection) -> list[int]:
+        """What is digested in this turn: of all who sent something an equal share of their oldest,
+        so that nobody waits for another's storm."""
+        waiting = deliveries.senders(connection, after=self._last_sender, limit=MAX_DELIVERIES)
+        if self._last_sender is not None and len(waiting) < MAX_DELIVERIES:
+            room = MAX_DELIVERIES - len(waiting)
+            waiting += deliveries.senders(connection, upto=self._last_sender, limit=room)
+        chosen: list[int] = []
+        room = MAX_BYTES
+        for sender in waiting:
+            share = max(1, MAX_DELIVERIES // len(waiting))
+            for delivery_id, size in deliveries.sizes(connection, sender, limit=share):
+                if chosen and size > room:
+                    return chosen
+                room -= size
+                chosen.append(delivery_id)
+            self._last_sender = sender
+        return chosen
 
     def _note_all(
         self,
@@ -138,11 +161,13 @@ class Digest:
     def _note(
         self,
         connection: sa.Connection,
-        parsed: Iterable[tuple[StoredDelivery, Parsed | str]],
+        parsed: Sequence[tuple[StoredDelivery, Parsed | str]],
         known: Mapping[tuple[str, str], Account],
     ) -> None:
         now = self._now_ms()
+        wake(connection, set(_concerned(parsed, known)), at=now)
         notes: dict[int, _Notes] = defaultdict(_Notes)
+        strangers: Counter[str] = Counter()
         done: list[int] = []
         buried = self._buried(connection, parsed, known)
         for stored, result in parsed:
@@ -153,12 +178,9 @@ class Digest:
                 continue
             erased: dict[str, _Erased] = defaultdict(_Erased)
             for event in result.events:
-                account = known.get((stored.crm, event.account_crm_id))
-                expected = event.account_crm_id if account and account.endpoint else ""
-                if account is None or stored.endpoint != expected:
-                    inbox.count(
-                        connection, "not_connected", f"{stored.crm}/{event.account_crm_id}", at=now
-                    )
+                account = _account_of(stored, event, known)
+                if account is None:
+                    strangers[f"{stored.crm}/{event.account_crm_id}"] += 1
                 elif (account.id, event.record_id) in buried and _is_of_contact(event):
                     erased[account.crm_id].contact_ids.add(event.record_id)
                 elif any((account.id, one) in buried for one in _told_names(event)):
@@ -177,9 +199,12 @@ class Digest:
                 )
             else:
                 done.append(stored.id)
-        for account_id, noted in notes.items():
+        for account_id, noted in sorted(notes.items()):
             _write(connection, account_id, noted, now)
+        for subject, n in sorted(strangers.items()):
+            inbox.count(connection, "not_connected", subject, at=now, by=n)
         deliveries.finish(connection, done, DeliveryState.DONE, at=now)
+        self._database.notify(connection)
 
     def _buried(
         self,
@@ -190,14 +215,13 @@ class Digest:
         """(account, contact or told name) of those that were erased: a late delivery must not
         bring them back."""
         graves: dict[tuple[int, str], str] = {}
-        for stored, result in parsed:
-            for event in () if isinstance(result, str) else result.events:
-                account = known.get((stored.crm, event.account_crm_id))
-                if account is None:
-                    continue
-                for subject in (event.record_id, *_told_names(event)):
-                    for grave in self._vault.tombstones(account.crm_id, subject):
-                        graves[account.id, grave] = subject
+        for stored, event in _events(parsed):
+            account = known.get((stored.crm, event.account_crm_id))
+            if account is None:
+                continue
+            for subject in (event.record_id, *_told_names(event)):
+                for grave in self._vault.tombstones(account.crm_id, subject):
+                    graves[account.id, grave] = subject
         hashes = sorted({grave for _, grave in graves})
         found = set()
         for start in range(0, len(hashes), 500):
@@ -218,20 +242,51 @@ class Digest:
         received: Received,
         erased: Mapping[str, _Erased],
     ) -> None:
-        body = received.body
+        if not erased:
+            return
+        # Read again: an erasure may have redacted more of it since it was parsed.
+        (stored,) = deliveries.read(connection, [stored.id], to_change=True)
+        body = stored.body
         for account_crm_id, what in erased.items():
-            body = (
-                self._adapters[stored.crm].redact(
-                    replace(received, body=body),
-                    account_crm_id=account_crm_id,
-                    contact_ids=frozenset(what.contact_ids),
-                    words=sorted(what.words),
-                )
-                or body
+            left = self._adapters[stored.crm].redact(
+                replace(received, body=body),
+                account_crm_id=account_crm_id,
+                contact_ids=frozenset(what.contact_ids),
+                words=sorted(what.words),
             )
+            body = body if left is None else left
         if body != stored.body:
             deliveries.replace_bodies(connection, [(stored.id, body)])
             self._redacted = True
+
+
+def _events(
+    parsed: Iterable[tuple[StoredDelivery, Parsed | str]],
+) -> Iterator[tuple[StoredDelivery, Event]]:
+    """All that could be read, with the delivery it came in."""
+    for stored, result in parsed:
+        for event in () if isinstance(result, str) else result.events:
+            yield stored, event
+
+
+def _account_of(
+    stored: StoredDelivery, event: Event, known: Mapping[tuple[str, str], Account]
+) -> Account | None:
+    """The connected account an event is about; none where it came to another one's address."""
+    account = known.get((stored.crm, event.account_crm_id))
+    expected = event.account_crm_id if account and account.endpoint else ""
+    return account if stored.endpoint == expected else None
+
+
+def _concerned(
+    parsed: Iterable[tuple[StoredDelivery, Parsed | str]],
+    known: Mapping[tuple[str, str], Account],
+) -> Iterator[int]:
+    """The accounts for which these deliveries leave something to do."""
+    for stored, event in _events(parsed):
+        told = not event.ours or _told_names(event)
+        if told and (account := _account_of(stored, event, known)):
+            yield account.id
 
 
 def _received(stored: StoredDelivery, known: Mapping[tuple[str, str], Account]) -> Received:

@@ -1,7 +1,11 @@
 """One lane per account: whoever holds its lease works alone.
 
 A lease ends by itself 12 seconds after its holder was last heard of; a fencing token that
-rises with every holder keeps one who comes back late from writing.
+rises with every holder keeps one who comes back late from writing. A lane also knows when there
+is something to do in it, so that finding work costs the same however many accounts there are.
+
+Whoever writes rows of an account locks its lane first, by holding or by waking it, in the order of
+the accounts: so no two transactions wait for each other.
 """
 
 from __future__ import annotations
@@ -9,19 +13,23 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from plugin.errors import LeaseLost
 from plugin.storage.database import Database, upsert
-from plugin.storage.tables import lane
+from plugin.storage.tables import account, lane
 
 LEASE = 12_000  # milliseconds
 RENEW_EVERY = 3.0  # seconds
 DIGEST = "digest"
+NOTHING_FOUND = 1_000  # milliseconds until a lane that was due for nothing is looked at again
 
 
 def account_lane(account_id: int) -> str:
@@ -40,101 +48,202 @@ class Lane:
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction that fails with ``LeaseLost`` once the lane is somebody else's."""
         with self._lanes.database.write() as connection:
-            token, until = connection.execute(
-                sa.select(lane.c.token, lane.c.until)
-                .where(lane.c.name == self.name)
-                .with_for_update()
-            ).one()
-            if token != self.token or until < self._lanes.now():
-                raise LeaseLost(f"lane {self.name} was taken over")
+            self._require(connection, locked=True)
             yield connection
 
     def check(self) -> None:
-        """Before a call to the CRM: raises ``LeaseLost`` unless the lane is still ours."""
+        """Before a call to the CRM: raises ``LeaseLost`` unless the lane is still ours, and once
+        this process has to end."""
+        if self._lanes.ending:
+            raise LeaseLost(f"lane {self.name} is given back: the process ends")
         with self._lanes.database.read() as connection:
-            held = connection.execute(
-                sa.select(lane.c.token, lane.c.until).where(lane.c.name == self.name)
-            ).one()
-        if held.token != self.token or held.until < self._lanes.now():
+            self._require(connection, locked=False)
+
+    def _require(self, connection: sa.Connection, *, locked: bool) -> None:
+        present = self._lanes.present
+        held = sa.select(lane.c.token, lane.c.until, present().label("now")).where(
+            lane.c.name == self.name
+        )
+        row = connection.execute(held.with_for_update() if locked else held).one()
+        if row.token != self.token or row.until < row.now:
             raise LeaseLost(f"lane {self.name} was taken over")
 
 
-class Lanes:
-    """All leases of this process, renewed by one thread."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """A lane that was due, and is ours now. ``failures``: of its account, in a row."""
 
-    def __init__(self, database: Database, now: Callable[[], int]) -> None:
+    lane: Lane
+    account_id: int
+    failures: int
+
+
+class Lanes:
+    """All leases of this process, renewed by one thread.
+
+    ``now``: the clock of leases in milliseconds, else the database's own: hosts may differ.
+    """
+
+    def __init__(self, database: Database, now: Callable[[], int] | None = None) -> None:
         self.database = database
-        self.now = now
+        self._now = now
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: dict[str, Lane] = {}
         self._lock = threading.Lock()
+        self._ends_at: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lanes", daemon=True)
         self._thread.start()
 
+    def present(self) -> sa.ColumnElement[int]:
+        """Now, as leases count it."""
+        return sa.literal(self._now()) if self._now else self.database.present()
+
+    @property
+    def ending(self) -> bool:
+        """Whether nobody may begin another call to a CRM."""
+        return self._ends_at is not None and time.monotonic() >= self._ends_at
+
+    def end_in(self, seconds: float) -> None:
+        """From then on, holders are stopped at their next call to a CRM."""
+        self._ends_at = time.monotonic() + seconds
+
     def take(self, name: str) -> Lane | None:
-        """The lane, if nobody else holds it."""
+        """This lane, if nobody else holds it."""
         with self._lock:
             if name in self._held:
                 return None
         with self.database.write() as connection:
-            now = self.now()
             # The row must be there before it can be locked: two workers may be the first at once.
-            upsert(connection, lane, [{"name": name, "token": 0, "holder": "", "until": 0}])
+            upsert(connection, lane, [_new(name)])
             row = connection.execute(
-                sa.select(lane).where(lane.c.name == name).with_for_update()
-            ).one()
-            if row.until >= now:
+                sa.select(lane.c.name, lane.c.token)
+                .where(lane.c.name == name, _is_free(self.present()))
+                .with_for_update(skip_locked=True)
+            ).one_or_none()
+            if row is None:
                 return None
-            token: int = row.token + 1
-            connection.execute(
-                sa.update(lane)
-                .where(lane.c.name == name)
-                .values(token=token, holder=self.holder, until=now + LEASE)
-            )
-        taken = Lane(self, name, token)
+            taken = self._lease(connection, row)
+        return self._hold(taken)
+
+    def claim(self, *, now: int, steady: bool) -> Claimed | None:
+        """The account's lane that has been due for longest, if there is one; ``steady``: only of
+        accounts whose last work did not fail."""
+        due = (
+            sa.select(lane.c.name, lane.c.token, lane.c.account_id, account.c.failures)
+            .join(account, account.c.id == lane.c.account_id)
+            .where(lane.c.due_at <= now, _is_free(self.present()))
+            .order_by(lane.c.due_at, lane.c.account_id)
+            .limit(1)
+        )
+        if steady:
+            due = due.where(account.c.failures == 0)
+        with self.database.read() as connection:  # a look costs nobody the write lock
+            if connection.execute(due).first() is None:
+                return None
+        with self.database.write() as connection:
+            row = connection.execute(due.with_for_update(of=lane, skip_locked=True)).one_or_none()
+            if row is None:
+                return None
+            taken = self._lease(connection, row)
+        return Claimed(lane=self._hold(taken), account_id=row.account_id, failures=row.failures)
+
+    def _lease(self, connection: sa.Connection, row: Any) -> Lane:
+        token: int = row.token + 1
+        connection.execute(
+            sa.update(lane)
+            .where(lane.c.name == row.name)
+            .values(token=token, holder=self.holder, until=self.present() + LEASE)
+        )
+        return Lane(self, row.name, token)
+
+    def _hold(self, taken: Lane) -> Lane:
         with self._lock:
-            self._held[name] = taken
+            self._held[taken.name] = taken
         return taken
 
-    def release(self, held: Lane) -> None:
-        """Give the lane back at once."""
+    def release(
+        self, held: Lane, *, due_at: Callable[[sa.Connection], int | None] | None = None
+    ) -> None:
+        """Give the lane back at once. ``due_at`` tells when there is something to do again; asked
+        in the same transaction, so that nothing that was marked meanwhile is overlooked."""
         with self._lock:
-            self._held.pop(held.name, None)
+            if self._held.get(held.name) is held:
+                del self._held[held.name]
         with self.database.write() as connection:
-            connection.execute(
-                sa.update(lane)
-                .where(lane.c.name == held.name, lane.c.token == held.token)
-                .values(until=0, holder="")
-            )
+            ours = sa.and_(lane.c.name == held.name, lane.c.token == held.token)
+            if connection.execute(sa.select(lane.c.name).where(ours).with_for_update()).first():
+                again = {} if due_at is None else {"due_at": due_at(connection)}
+                connection.execute(sa.update(lane).where(ours).values(until=0, holder="", **again))
 
     def close(self) -> None:
+        """Stop renewing; what is still held is given back as it is."""
         self._stopped.set()
         self._thread.join()
+        with self._lock:
+            left = list(self._held.values())
+        for one in left:
+            try:
+                self.release(one)
+            except (sa.exc.SQLAlchemyError, OSError):
+                return  # no database: the leases end by themselves
 
     def _renew(self) -> None:
         while not self._stopped.wait(RENEW_EVERY):
             with self._lock:
-                held = list(self._held.values())
+                held = {one.name: one.token for one in self._held.values()}
             if not held:
                 continue
             try:
                 with self.database.write() as connection:
-                    for one in held:
-                        connection.execute(
-                            sa.update(lane)
-                            .where(
-                                lane.c.name == one.name,
-                                lane.c.token == one.token,
-                                lane.c.holder == self.holder,  # not given back just now
-                            )
-                            .values(until=self.now() + LEASE)
-                        )
+                    self._renew_all(connection, held)
             except (sa.exc.SQLAlchemyError, OSError):
                 continue  # a busy or restarting database: the next round renews, or the lease ends
 
+    def _renew_all(self, connection: sa.Connection, held: dict[str, int]) -> None:
+        """One that is being written in is locked: it is renewed in a later round."""
+        rows = connection.execute(
+            sa.select(lane.c.name, lane.c.token)
+            .where(
+                lane.c.name.in_(sorted(held)),
+                lane.c.holder == self.holder,  # not given back just now
+            )
+            .with_for_update(skip_locked=True)
+        )
+        ours = [row.name for row in rows if row.token == held[row.name]]
+        connection.execute(
+            sa.update(lane).where(lane.c.name.in_(ours)).values(until=self.present() + LEASE)
+        )
 
-def held_by_others(connection: sa.Connection, name: str, *, now: int) -> bool:
+
+def _new(name: str, account_id: int | None = None, due_at: int | None = None) -> dict[str, object]:
+    return {
+        "name": name, "account_id": account_id, "token": 0, "holder": "", "until": 0,
+        "due_at": due_at,
+    }  # fmt: skip
+
+
+def wake(connection: sa.Connection, account_ids: Collection[int], *, at: int) -> None:
+    """There is something to do for these accounts. Locks their lanes until the transaction ends:
+    to be called before any row of these accounts is written."""
+    sooner = sa.case((lane.c.due_at <= at, lane.c.due_at), else_=at)
+    rows = [_new(account_lane(one), one, at) for one in sorted(account_ids)]
+    upsert(connection, lane, rows, update=("account_id",), due_at=sooner)
+
+
+def wake_all(database: Database, *, at: int) -> None:
+    """Have every account looked at: what is due may have changed without a word."""
+    with database.write() as connection:
+        ids = connection.execute(sa.select(account.c.id)).scalars().all()
+        wake(connection, ids, at=at)
+
+
+def is_held(connection: sa.Connection, name: str, *, now: sa.ColumnElement[int]) -> bool:
     """Whether somebody holds this lane right now."""
-    until = connection.scalar(sa.select(lane.c.until).where(lane.c.name == name))
-    return until is not None and until >= now
+    held = sa.select(lane.c.name).where(lane.c.name == name, sa.not_(_is_free(now)))
+    return connection.execute(held).first() is not None
+
+
+def _is_free(now: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Not leased; or leased for longer than can be: then the clock was set back."""
+    return sa.or_(lane.c.until < now, lane.c.until > now + 2 * LEASE)

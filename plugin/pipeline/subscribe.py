@@ -18,10 +18,10 @@ DAY = 24 * 3_600_000  # milliseconds
 SECRET_BYTES = 32
 
 
-def subscription_due(account: Account, now: int) -> bool:
+def subscription_due_at(account: Account) -> int | None:
     """Once subscribed, webhooks are looked after daily: some CRMs give them up by themselves."""
     since = account.subscribed_at
-    return since is not None and now - since >= DAY and now >= (account.subscribe_after or 0)
+    return None if since is None else max(since + DAY, account.subscribe_after or 0)
 
 
 def put_off(account: Account, lane: Lane, *, until: int) -> None:

@@ -24,10 +24,10 @@ from plugin.errors import (
 )
 from plugin.pipeline.erase import Eraser
 from plugin.pipeline.lanes import Lane
-from plugin.pipeline.outbox import SETTLE, Outbox
-from plugin.pipeline.planning import plan_asks
+from plugin.pipeline.outbox import Outbox
+from plugin.pipeline.planning import choose_asks, store_asks
 from plugin.pipeline.reconcile import Reconciler
-from plugin.pipeline.subscribe import put_off, subscribe, subscription_due
+from plugin.pipeline.subscribe import put_off, subscribe, subscription_due_at
 from plugin.pipeline.upkeep import Sweep, Upkeep, keep_allowance
 from plugin.ports import Adapter, Session
 from plugin.referral.workdays import week_of
@@ -36,8 +36,7 @@ from plugin.storage import accounts, hints
 from plugin.storage.accounts import Account
 from plugin.storage.database import Database, upsert
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import contact, contact_deal, hint, task
-from plugin.storage.tasks import PENDING, TaskState
+from plugin.storage.tables import contact, contact_deal
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class Turn:
         self._adapter = adapter
         self._session = session
         self._lane = lane
-        session.follow(account.allowance)
+        session.follow(account.allowance, guard=lane.check)
         declared = adapter.declaration
         self._upkeep = Upkeep(
             shop.database, account, session, lane,
@@ -243,7 +242,8 @@ class Turn:
         return True
 
     def _webhooks(self) -> bool:
-        if not self._shop.public_url or not subscription_due(self._account, self._shop.now_ms()):
+        at = subscription_due_at(self._account)
+        if not self._shop.public_url or at is None or at > self._shop.now_ms():
             return False
         try:
             subscribe(
@@ -279,8 +279,10 @@ class Turn:
             return False
         if not account.asks_to_plan and planned_week == this_week:
             return False
+        with self._shop.database.read() as connection:
+            chosen = choose_asks(connection, account, self._today)
         with self._lane.write() as connection:
-            plan_asks(connection, account, self._today)
+            store_asks(connection, account, chosen, self._today)
             accounts.save(
                 connection, account.id, asks_to_plan=False, asks_planned_week=this_week.toordinal()
             )
@@ -318,41 +320,3 @@ class Turn:
                 blocked_until=now + wait,
                 blocked_reason=str(error)[:500],
             )
-
-
-def due_at(connection: sa.Connection, account: Account, *, now: int, today: date) -> int | None:
-    """When the account has something to do next: now, some instant, or never by itself."""
-    if account.paused:
-        return None
-    not_before = account.blocked_until or 0
-    times = []
-    if account.directory_read_at is None or account.users_read_at is None:
-        times.append(now)
-    kinds = list(HintKind) if account.ready else [HintKind.DEAL, HintKind.ERASE]
-    first_hint = connection.scalar(
-        sa.select(sa.func.min(hint.c.due_at)).where(
-            hint.c.account_id == account.id, hint.c.parked.is_(None), hint.c.kind.in_(kinds)
-        )
-    )
-    if first_hint is not None:
-        times.append(first_hint)
-    if not account.observing:
-        for row in connection.execute(
-            sa.select(task.c.state, sa.func.min(task.c.sent_at).label("sent_at"))
-            .where(task.c.account_id == account.id, task.c.state.in_(PENDING))
-            .group_by(task.c.state)
-        ):
-            sending = row.state == TaskState.SENDING
-            times.append((row.sent_at or 0) + SETTLE if sending else now)
-        planned = account.asks_planned_week
-        if account.ready and (account.asks_to_plan or planned != week_of(today).toordinal()):
-            times.append(now)
-    if account.ready and connection.scalar(
-        sa.select(sa.func.count()).where(
-            contact.c.account_id == account.id, contact.c.review_on <= today
-        )
-    ):
-        times.append(now)
-    if not times:
-        return None
-    return max(not_before, min(times))

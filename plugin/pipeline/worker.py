@@ -1,23 +1,28 @@
 """The worker: free lanes with something to do, one after the other, in a few threads.
 
-Any number of workers may run. A thread takes a lane, works a few turns in it and gives it back.
+Any number of workers may run. A thread takes the lane that has been due for longest, works a few
+turns in it and gives it back. One thread at a time looks for work; the others wait behind it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
 
 from plugin.errors import LeaseLost, PluginError
+from plugin.pipeline.bell import Bell
 from plugin.pipeline.digest import Digest
-from plugin.pipeline.lanes import DIGEST, Lane, Lanes, account_lane, held_by_others
-from plugin.pipeline.subscribe import subscription_due
-from plugin.pipeline.turn import Turn, Workshop, due_at
+from plugin.pipeline.lanes import DIGEST, NOTHING_FOUND, Claimed, Lane, Lanes, wake_all
+from plugin.pipeline.retention import EVERY, RETENTION, forget_old
+from plugin.pipeline.schedule import next_at, nothing_due
+from plugin.pipeline.turn import Turn, Workshop
 from plugin.ports import AccountLink, Adapter, Session
 from plugin.secrets import Vault
 from plugin.settings import Settings
@@ -27,13 +32,26 @@ from plugin.storage.database import Database
 
 log = logging.getLogger(__name__)
 
-THREADS = 4
-POLL = 0.1  # seconds between two looks where nothing was due
+POLL = 0.1  # seconds between two looks where nothing was due and nobody tells
+POLL_BESIDE_BELL = 1.0  # the same where the database rings
 TURNS = 20  # in one lane before others get their chance
-SOON = 8_000  # milliseconds: what is due within is waited for before being idle
+LONGEST = 2.0  # seconds of turns in one lane before others get their chance
 SET_ASIDE = 60_000  # milliseconds an account waits after an error that was not foreseen
 MISHAP_PAUSE = 1.0  # seconds after an error that was not foreseen
 MISHAPS = 5  # in a row, and a worker that should end by itself gives up
+LAST_CALLS = 20.0  # seconds after being told to stop in which calls to CRMs may still begin
+PATIENCE = 27.0  # seconds after being told to stop until what is in hand is left as it is
+SESSIONS = 200  # kept; more only where they were used a moment ago
+MOMENT = 15.0  # seconds, longer than the windows in which CRMs count calls
+
+Job = Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Connected:
+    link: AccountLink
+    session: Session
+    used_at: float
 
 
 class Worker:
@@ -62,48 +80,67 @@ class Worker:
             utc_now=utc_now,
         )
         self._digest = Digest(adapters, database, vault, now_ms)
-        self._lanes = Lanes(database, now_ms)
+        self._lanes = Lanes(database)
+        self._bell = Bell()
+        self._looking = threading.Lock()
         self._stopping = threading.Event()
-        self._sessions: dict[int, tuple[AccountLink, Session]] = {}
+        self._until_idle = False
+        self._forget_at = time.monotonic()
+        self._unsteady = threading.Semaphore(max(1, settings.worker_threads // 2))
+        self._sessions: dict[int, _Connected] = {}  # the least recently used first
+        self._sessions_lock = threading.Lock()
         self._mishap: Exception | None = None
 
     def stop(self) -> None:
         """Finish what is in hand, start nothing new."""
-        self._stopping.set()
+        if not self._stopping.is_set():
+            self._lanes.end_in(LAST_CALLS)
+            self._stopping.set()
 
-    def run(self, *, until_idle: bool = False) -> None:
-        """Work until stopped, or until nothing is due anywhere.
+    def run(self, *, until_idle: bool = False) -> bool:
+        """Work until stopped, or until nothing is due anywhere. Within 30 seconds after ``stop``
+        all lanes are given back; False where something in hand had to be left as it was, as a
+        crash would leave it.
 
         Raises what made the worker stumble again and again, where it should end by itself.
         """
+        self._until_idle = until_idle
+        if until_idle:
+            wake_all(self._database, at=self._now_ms())
         threads = [
-            threading.Thread(target=self._loop, args=(until_idle,), name=f"worker-{n}")
-            for n in range(1 if until_idle else THREADS)
+            threading.Thread(target=self._loop, name=f"worker-{n}", daemon=True)
+            for n in range(1 if until_idle else self._settings.worker_threads)
         ]
-        for thread in threads:
+        listening = threading.Thread(
+            target=self._database.listen, args=(self._bell.ring, self._stopping), daemon=True
+        )
+        for thread in (listening, *threads):
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)  # a plain join would keep signals waiting
+            while any(thread.is_alive() for thread in threads):
+                if self._stopping.wait(0.2):  # a plain join would keep signals waiting
+                    break
         finally:
             self.stop()
+            self._bell.ring()
+            deadline = time.monotonic() + PATIENCE
             for thread in threads:
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
             self._lanes.close()
         if self._mishap:
             raise self._mishap
+        return not any(thread.is_alive() for thread in threads)
 
-    def _loop(self, until_idle: bool) -> None:
+    def _loop(self) -> None:
         mishaps = 0
         while not self._stopping.is_set():
             try:
-                if self._round():
-                    mishaps = 0
-                    continue
-                if until_idle and self._is_idle():
+                job = self._next()
+                if job is None:
                     return
-                self._stopping.wait(POLL)
+                job()
+                mishaps = 0
+                self._bell.ring()
             except LeaseLost as error:
                 log.warning("%s", error)
             except Exception as error:
@@ -111,123 +148,135 @@ class Worker:
                 # does can be done again.
                 log.exception("the worker stumbled")
                 mishaps += 1
-                if until_idle and mishaps >= MISHAPS:
+                if self._until_idle and mishaps >= MISHAPS:
                     self._mishap = error
                     return
                 self._stopping.wait(MISHAP_PAUSE)
 
+    # ------------------------------------------------------------------- finding work
+
+    def _next(self) -> Job | None:
+        """Something to do, its lane taken; waited for. None where the worker should end."""
+        with self._looking:
+            while not self._stopping.is_set():
+                rings = self._bell.rings
+                if job := self._look():
+                    return job
+                if self._until_idle and self._is_idle():
+                    return None
+                rung = not (self._database.is_sqlite or self._until_idle)
+                self._bell.wait(since=rings, timeout=POLL_BESIDE_BELL if rung else POLL)
+        return None
+
+    def _look(self) -> Job | None:
+        with self._database.read() as connection:
+            waiting = deliveries.any_new(connection)
+        if waiting and (lane := self._lanes.take(DIGEST)):
+            return partial(self._in_lane, lane, self._digest_turn)
+        if time.monotonic() >= self._forget_at and (lane := self._lanes.take(RETENTION)):
+            self._forget_at = time.monotonic() + EVERY
+            return partial(self._in_lane, lane, self._forget)
+        # Accounts in trouble may keep a thread waiting for long: only half of the threads are
+        # theirs.
+        trusting = self._unsteady.acquire(blocking=False)
+        claimed = None
+        try:
+            claimed = self._lanes.claim(now=self._now_ms(), steady=not trusting)
+        finally:
+            if trusting and not (claimed and claimed.failures):
+                self._unsteady.release()
+        return partial(self._for_account, claimed) if claimed else None
+
     def _is_idle(self) -> bool:
         return nothing_due(self._database, now=self._now_ms(), present=self._shop.utc_now())
 
-    def _round(self) -> bool:
-        """Digest, then one lane with something due; False where there was nothing."""
-        worked = self._in_lane(DIGEST, self._digest_turns)
-        for account in self._due():
-            if self._stopping.is_set():
-                return True
-            worked |= self._in_lane(account_lane(account.id), partial(self._turns, account))
-        return worked
+    # ------------------------------------------------------------------------ working
 
-    def _in_lane(self, name: str, work: Callable[[Lane], bool]) -> bool:
-        if name == DIGEST:
-            with self._database.read() as connection:
-                if not deliveries.any_new(connection):
-                    return False
-        lane = self._lanes.take(name)
-        if lane is None:
-            return False
+    def _in_lane(self, lane: Lane, turn: Callable[[Lane], bool]) -> bool:
         try:
-            return work(lane)
+            return self._turns(partial(turn, lane))
         finally:
             self._lanes.release(lane)
 
-    def _digest_turns(self, lane: Lane) -> bool:
-        worked = False
-        for _ in range(TURNS):
-            if self._stopping.is_set() or not self._digest.turn(lane):
-                break
-            worked = True
+    def _turns(self, turn: Callable[[], bool]) -> bool:
+        """A few, as long as there is something to do; False where there was nothing."""
+        since = time.monotonic()
+        for n in range(TURNS):
+            if self._stopping.is_set() or time.monotonic() - since > LONGEST or not turn():
+                return n > 0
+        return True
+
+    def _digest_turn(self, lane: Lane) -> bool:
+        worked = self._digest.turn(lane)
+        if worked:
+            self._bell.ring()
         return worked
 
-    def _due(self) -> list[Account]:
-        now, present = self._now_ms(), self._shop.utc_now()
+    def _forget(self, lane: Lane) -> bool:
+        return forget_old(lane, days=self._settings.delivery_days, now=self._now_ms())
+
+    def _for_account(self, claimed: Claimed) -> bool:
+        lane = claimed.lane
+        worked = True
+        try:
+            worked = self._turns(partial(self._turn, claimed))
+            return worked
+        finally:
+            if claimed.failures:
+                self._unsteady.release()
+            self._lanes.release(lane, due_at=partial(self._due_again, claimed, worked))
+
+    def _due_again(self, claimed: Claimed, worked: bool, connection: sa.Connection) -> int | None:
+        account = accounts.by_id(connection, claimed.account_id)
+        if account is None:
+            return None
+        now = self._now_ms()
+        at = next_at(
+            connection, account, now=now, present=self._shop.utc_now(),
+            webhooks=bool(self._shop.public_url),
+        )  # fmt: skip
+        return at if at is None or worked else max(at, now + NOTHING_FOUND)
+
+    def _turn(self, claimed: Claimed) -> bool:
         with self._database.read() as connection:
-            found = []
-            for account in accounts.all_accounts(connection):
-                at = due_at(connection, account, now=now, today=account.day(present))
-                upkeep = not account.paused and self._upkeep_due(account, now)
-                if upkeep or (at is not None and at <= now):
-                    found.append(account)
-        return found
-
-    def _upkeep_due(self, account: Account, now: int) -> bool:
-        if (account.blocked_until or 0) > now:
+            account = accounts.by_id(connection, claimed.account_id)
+        if account is None or account.paused or (account.blocked_until or 0) > self._now_ms():
             return False
-        hour_ago = now - 3_600_000
-        marks = (account.users_read_at, account.swept_at or account.connected_at)
-        webhooks = bool(self._shop.public_url) and subscription_due(account, now)
-        begun = account.sweep is not None or account.ids_cursor is not None
-        return begun or webhooks or any((mark or 0) <= hour_ago for mark in marks)
-
-    def _turns(self, account: Account, lane: Lane) -> bool:
-        worked = False
-        for _ in range(TURNS):
-            if self._stopping.is_set():
-                break
-            with self._database.read() as connection:
-                fresh = accounts.by_id(connection, account.id)
-            if fresh is None or fresh.paused or (fresh.blocked_until or 0) > self._now_ms():
-                break
-            try:
-                adapter = self._adapters[fresh.crm]
-                session = self._session(adapter, fresh)
-                if not Turn(self._shop, adapter, fresh, session, lane).take():
-                    break
-            except (LeaseLost, sa.exc.SQLAlchemyError):
-                raise
-            except Exception as error:
-                # Whatever is wrong with one account must not keep the others waiting.
-                log.exception("account %s stumbled", account.id)
-                self._set_aside(account, lane, error)
-            worked = True
-        return worked
+        try:
+            adapter = self._adapters[account.crm]
+            session = self._session(adapter, account)
+            return Turn(self._shop, adapter, account, session, claimed.lane).take()
+        except (LeaseLost, sa.exc.SQLAlchemyError):
+            raise
+        except Exception as error:
+            # Whatever is wrong with one account must not keep the others waiting.
+            log.exception("account %s stumbled", account.id)
+            self._set_aside(account, claimed.lane, error)
+            return True
 
     def _set_aside(self, account: Account, lane: Lane, error: Exception) -> None:
-        why = str(error) if isinstance(error, PluginError) else type(error).__name__
+        foreseen = isinstance(error, PluginError)
+        why = str(error) if foreseen else f"internal error: {type(error).__name__}"
         with lane.write() as connection:
             accounts.save(
                 connection,
                 account.id,
                 blocked_until=self._now_ms() + SET_ASIDE,
-                blocked_reason=f"internal error: {why}"[:500],
+                blocked_reason=why[:500],
             )
 
     def _session(self, adapter: Adapter, account: Account) -> Session:
         """One session per account and process, so that its rate limit is kept in one place."""
         link = link_of(self._settings, self._vault, account)
-        known = self._sessions.get(account.id)
-        if known and known[0] == link:
-            return known[1]
-        session = adapter.connect(link)
-        self._sessions[account.id] = (link, session)
+        now = time.monotonic()
+        with self._sessions_lock:
+            known = self._sessions.pop(account.id, None)
+            session = known.session if known and known.link == link else adapter.connect(link)
+            self._sessions[account.id] = _Connected(link=link, session=session, used_at=now)
+            for other in [*self._sessions.items()][: max(0, len(self._sessions) - SESSIONS)]:
+                if now - other[1].used_at > MOMENT:
+                    del self._sessions[other[0]]
         return session
-
-
-def nothing_due(database: Database, *, now: int, present: datetime, soon: int = SOON) -> bool:
-    """Whether nothing is due anywhere, nor within ``soon`` milliseconds, and nobody works."""
-    with database.read() as connection:
-        if deliveries.any_new(connection):
-            return False
-        if held_by_others(connection, DIGEST, now=now):
-            return False
-        for account in accounts.all_accounts(connection):
-            if held_by_others(connection, account_lane(account.id), now=now):
-                return False
-            at = due_at(connection, account, now=now, today=account.day(present))
-            waits = (account.blocked_until or 0) > now
-            if at is not None and at <= now + (0 if waits else soon):
-                return False
-    return True
 
 
 def link_of(settings: Settings, vault: Vault, account: Account) -> AccountLink:
@@ -245,4 +294,5 @@ def link_of(settings: Settings, vault: Vault, account: Account) -> AccountLink:
         rate_share=account.policy.rate_share,
         daily_budget=account.policy.daily_budget,
         allowance=account.allowance,
+        networks=settings.crm_networks,
     )

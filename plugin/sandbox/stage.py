@@ -58,6 +58,7 @@ class Site:
             "PUBLIC_URL": self.web,
             "DATABASE_URL": self.database_url,
             "LOG_LEVEL": "INFO",
+            "CRM_NETWORKS": HOST,
             **self.stage.settings,
             "NO_PROXY": HOST,
             "no_proxy": HOST,

@@ -24,8 +24,9 @@ from plugin.app import open_parts, start_logging
 from plugin.errors import ConfigurationError
 from plugin.pipeline.worker import Worker
 from plugin.ports import AccountLink, Adapter, Session
+from plugin.reach import LOOPBACK
 from plugin.registry import adapters
-from plugin.settings import LOOPBACK, load_settings
+from plugin.settings import load_settings
 
 FRESH = 0.02
 """Seconds for which a reading of the clock is good."""
@@ -68,6 +69,7 @@ class Unhurried:
         self._connect = adapter.connect
         self.declaration = adapter.declaration
         self.verify = adapter.verify
+        self.sender = adapter.sender
         self.parse = adapter.parse
         self.redact = adapter.redact
         self.guide = adapter.guide

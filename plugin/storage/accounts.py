@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -16,6 +17,7 @@ from plugin.policy import load_policy
 from plugin.ports import Allowance
 from plugin.referral.policy import Policy
 from plugin.referral.ratings import ScoreScale
+from plugin.storage.among import among
 from plugin.storage.tables import account as table
 
 
@@ -137,6 +139,22 @@ def all_accounts(connection: sa.Connection, *, crm: str | None = None) -> list[A
     if crm:
         query = query.where(table.c.crm == crm)
     return [_account(row) for row in connection.execute(query)]
+
+
+def among_crm_ids(
+    connection: sa.Connection, wanted: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Account]:
+    """Those of these accounts that are connected, by CRM and id there."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for crm, crm_id in wanted:
+        ids[crm].add(crm_id)
+    found = {}
+    for crm, several in ids.items():
+        for row in connection.execute(
+            sa.select(table).where(table.c.crm == crm, among(table.c.crm_id, several))
+        ):
+            found[crm, row.crm_id] = _account(row)
+    return found
 
 
 def by_id(connection: sa.Connection, account_id: int) -> Account | None:

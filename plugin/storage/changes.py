@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from plugin.referral.model import FieldChange
 from plugin.storage.accounts import instant, milliseconds
+from plugin.storage.among import among
 from plugin.storage.database import Row, upsert
 from plugin.storage.tables import field_change as table
 
@@ -60,7 +61,7 @@ def of(
     found: dict[str, list[FieldChange]] = defaultdict(list)
     for row in connection.execute(
         sa.select(table)
-        .where(table.c.account_id == account_id, table.c.contact_id.in_(contact_ids))
+        .where(table.c.account_id == account_id, among(table.c.contact_id, contact_ids))
         .order_by(table.c.at, table.c.value)
     ):
         found[row.contact_id].append(

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -22,6 +23,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
+from plugin import clock
 from plugin.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,6 +35,17 @@ DRIVERS = {
 """How a DATABASE_URL may begin, and the driver meant by it."""
 UPGRADE_LOCK = 7_239_471  # any number of our own: PostgreSQL's advisory locks have only numbers
 LOCK_TIMEOUT = 30.0  # seconds SQLite itself waits for a reader or a checkpoint
+CHANNEL = "referral_spiral"  # of PostgreSQL's notifications
+SERVER_OPTIONS = {
+    # Of a frozen process or a dead host: what it had locked is let go.
+    "idle_in_transaction_session_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+LISTEN_FOR = 1.0  # seconds at a time
+POOL = 10  # connections kept open per process
+OVERFLOW = 64  # more of them, while so many threads are at it
 
 Row = Mapping[str, Any]
 
@@ -73,8 +86,14 @@ class Database:
 
     def _engine(self) -> sa.Engine:
         if not self.is_sqlite:
+            options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
             return sa.create_engine(
-                self.url, pool_pre_ping=True, pool_size=10, hide_parameters=True
+                self.url,
+                pool_pre_ping=True,
+                pool_size=POOL,
+                max_overflow=OVERFLOW,
+                hide_parameters=True,
+                connect_args={"options": options, "connect_timeout": 5},
             )
         engine = sa.create_engine(
             self.url,
@@ -101,8 +120,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database and writes nothing."""
-        with self.engine.begin() as connection:
-            yield connection
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -121,6 +145,44 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def present(self) -> sa.ColumnElement[int]:
+        """UTC milliseconds since 1970: the server's where many hosts share one, whose clocks may
+        differ, else this machine's."""
+        if self.is_sqlite:
+            return sa.literal(clock.now_ms(), sa.BigInteger)
+        seconds = sa.extract("epoch", sa.func.clock_timestamp())
+        return sa.cast(seconds * 1000, sa.BigInteger)
+
+    # ----------------------------------------------------------------------- waking others
+
+    def notify(self, connection: sa.Connection) -> None:
+        """Once this is committed, all who listen are woken. SQLite has no such thing."""
+        if not self.is_sqlite:
+            connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+    def listen(self, ring: Callable[[], None], stopped: threading.Event) -> None:
+        """Call ``ring`` whenever somebody notified, until ``stopped``; a connection that breaks is
+        made anew. Returns at once on SQLite."""
+        while not self.is_sqlite and not stopped.is_set():
+            try:
+                with self.engine.connect().execution_options(
+                    isolation_level="AUTOCOMMIT"
+                ) as connection:
+                    connection.detach()  # never back into the pool
+                    self._listen(connection, ring, stopped)
+            except (sa.exc.DBAPIError, psycopg.Error):
+                stopped.wait(LISTEN_FOR)
+
+    def _listen(
+        self, connection: sa.Connection, ring: Callable[[], None], stopped: threading.Event
+    ) -> None:
+        connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+        ring()  # what came before we listened
+        driver = cast(psycopg.Connection[Any], connection.connection.dbapi_connection)
+        while not stopped.is_set():
+            for _ in driver.notifies(timeout=LISTEN_FOR, stop_after=1):
+                ring()
 
     # -------------------------------------------------------------------------- schema
 

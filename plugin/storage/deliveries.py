@@ -65,24 +65,57 @@ def any_new(connection: sa.Connection) -> bool:
     return connection.scalar(first) is not None
 
 
-def new(connection: sa.Connection, *, limit: int, max_bytes: int) -> list[StoredDelivery]:
-    """The oldest deliveries not digested yet, as many as fit in ``max_bytes`` (at least one)."""
-    chosen: list[int] = []
-    size = 0
-    for row in connection.execute(
-        sa.select(delivery.c.id, sa.func.length(delivery.c.body).label("size"))
-        .where(delivery.c.state == DeliveryState.NEW)
+def senders(
+    connection: sa.Connection, *, after: str | None = None, upto: str | None = None, limit: int
+) -> list[str]:
+    """Who has deliveries that are not digested yet: the first ones behind ``after``, up to and
+    with ``upto``, in the database's own order of texts. One step through the index for each,
+    however many deliveries they have."""
+    waiting = sa.select(sa.func.min(delivery.c.sender)).where(delivery.c.state == DeliveryState.NEW)
+    if upto is not None:
+        waiting = waiting.where(delivery.c.sender <= upto)
+    begin = waiting if after is None else waiting.where(delivery.c.sender > after)
+    found = begin.cte("found", recursive=True)
+    sender = found.c[0]
+    following = waiting.where(delivery.c.sender > sender).scalar_subquery()
+    found = found.union_all(sa.select(following).where(sender.is_not(None)))
+    query = sa.select(found.c[0]).where(found.c[0].is_not(None)).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def sizes(connection: sa.Connection, sender: str, *, limit: int) -> list[tuple[int, int]]:
+    """Id and bytes of a sender's oldest deliveries that are not digested yet."""
+    rows = connection.execute(
+        sa.select(delivery.c.id, sa.func.length(delivery.c.body))
+        .where(delivery.c.state == DeliveryState.NEW, delivery.c.sender == sender)
         .order_by(delivery.c.id)
         .limit(limit)
-    ):
-        size += row.size
-        if chosen and size > max_bytes:
-            break
-        chosen.append(row.id)
-    rows = connection.execute(
-        sa.select(*_COLUMNS).where(delivery.c.id.in_(chosen)).order_by(delivery.c.id)
     )
-    return [_stored(row) for row in rows]
+    return [(row[0], row[1]) for row in rows]
+
+
+def read(
+    connection: sa.Connection, ids: Sequence[int], *, to_change: bool = False
+) -> list[StoredDelivery]:
+    """These deliveries, oldest first. ``to_change``: nobody else changes them until the
+    transaction ends."""
+    query = sa.select(*_COLUMNS).where(delivery.c.id.in_(ids)).order_by(delivery.c.id)
+    return [
+        _stored(row) for row in connection.execute(query.with_for_update() if to_change else query)
+    ]
+
+
+def drop_done(connection: sa.Connection, *, before: int, limit: int) -> int:
+    """Forget the oldest deliveries that were digested and received ``before`` (UTC milliseconds);
+    returns how many."""
+    old = (
+        sa.select(delivery.c.id)
+        .where(delivery.c.state == DeliveryState.DONE, delivery.c.received_at < before)
+        .order_by(delivery.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # being redacted: the next time
+    )
+    return connection.execute(sa.delete(delivery).where(delivery.c.id.in_(old))).rowcount
 
 
 def finish(

@@ -70,9 +70,12 @@ lane = sa.Table(
     "lane",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("account_id", Identity),  # whose lane it is; null: it is no account's
     sa.Column("token", sa.BigInteger, nullable=False),  # fencing: rises with every holder
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("until", Instant, nullable=False),
+    sa.Column("due_at", Instant),  # when there is something to do; null: not by itself
+    sa.Index("ix_lane_due_at", "due_at"),
 )
 
 delivery = sa.Table(
@@ -82,13 +85,13 @@ delivery = sa.Table(
     sa.Column("crm", sa.String(32), nullable=False),
     sa.Column("endpoint", Id, nullable=False),  # "" or the account whose own address was called
     sa.Column("topic", sa.String(64), nullable=False, server_default=""),  # rest of the address
+    sa.Column("sender", sa.String(128), nullable=False, server_default=""),  # to be fair between
     sa.Column("received_at", Instant, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),  # new | done | quarantined
     sa.Column("reason", sa.Text),
     sa.Column("digested_at", Instant),
-    sa.Index("ix_delivery_state_id", "state", "id"),
-    sa.Index("ix_delivery_received_at", "received_at"),
+    sa.Index("ix_delivery_state_sender_id", "state", "sender", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -131,6 +134,13 @@ tombstone = sa.Table(
     metadata,
     sa.Column("account_id", Identity, primary_key=True),
     sa.Column("hash", sa.String(64), primary_key=True),
+)
+
+retired_key = sa.Table(
+    "retired_key",  # what is kept of a former SECRET_KEY, encrypted: see plugin.secrets
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("token", sa.Text, nullable=False),
 )
 
 user = sa.Table(

@@ -11,6 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from plugin.storage.among import among
+from plugin.storage.database import Row
 from plugin.storage.tables import task as table
 
 MARKER = re.compile(r"\[spiral:([a-z_]+):([a-z0-9]+)\]")
@@ -69,7 +71,7 @@ def of_subjects(
 ) -> Sequence[sa.Row[Any]]:
     return connection.execute(
         sa.select(table)
-        .where(table.c.account_id == account_id, table.c.subject_id.in_(subject_ids))
+        .where(table.c.account_id == account_id, among(table.c.subject_id, subject_ids))
         .order_by(table.c.id)
     ).all()
 
@@ -92,6 +94,24 @@ def in_state(
     ).all()
 
 
+def add(connection: sa.Connection, account_id: int, rows: Iterable[Row]) -> None:
+    """Store tasks to be made. A second one with the same key is impossible."""
+    new: dict[str, Row] = {}
+    for row in rows:
+        new.setdefault(row["key"], row)
+    if not new:
+        return
+    there = connection.execute(
+        sa.select(table.c.key).where(table.c.account_id == account_id, among(table.c.key, new))
+    )
+    for key in there.scalars().all():
+        del new[key]
+    if new:
+        connection.execute(
+            sa.insert(table), [{**row, "account_id": account_id} for row in new.values()]
+        )
+
+
 def save(connection: sa.Connection, ids: Sequence[int], **values: Any) -> None:
     if ids:
-        connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(**values))
+        connection.execute(sa.update(table).where(among(table.c.id, ids)).values(**values))

@@ -1,0 +1,86 @@
+"""Deliveries that accounts share are redacted for all of them, whoever else is at it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from plugin.pipeline.erase import Eraser, _Traces
+from plugin.pipeline.lanes import Lanes, account_lane
+from plugin.registry import adapter
+from plugin.secrets import Vault
+from plugin.storage import accounts, deliveries
+from plugin.storage.database import Database
+from plugin.storage.tables import account, delivery
+
+NOW = 1_800_000_000_000  # milliseconds
+NAMES = {"4711": "Erika Beispiel", "4712": "Otto Muster"}
+"""Account → whom its contact 101 names."""
+
+
+def event(portal: str) -> dict[str, Any]:
+    return {
+        "portalId": int(portal), "subscriptionType": "contact.propertyChange", "objectId": 101,
+        "propertyName": "spiral_referrer_name", "propertyValue": NAMES[portal], "occurredAt": NOW,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def shared(database: Database) -> Database:
+    """Two accounts, and one delivery that is about both."""
+    body = json.dumps([event(portal) for portal in NAMES]).encode()
+    row = {"crm": "hubspot", "endpoint": "", "received_at": NOW, "body": body, "state": "new"}
+    with database.write() as connection:
+        connection.execute(sa.insert(delivery), row)
+        for portal in NAMES:
+            values = {"crm": "hubspot", "crm_id": portal, "token": "", "connected_at": NOW}
+            connection.execute(sa.insert(account), values)
+    return database
+
+
+@pytest.fixture
+def redact(shared: Database) -> Iterator[Callable[[str], None]]:
+    """Has one account forget the name that its contact told."""
+    vault = Vault(("a-test-key-of-32-characters-long",))
+    with closing(Lanes(shared)) as lanes:
+
+        def redact(portal: str) -> None:
+            with shared.read() as connection:
+                mine = accounts.find(connection, "hubspot", portal)
+            assert mine is not None
+            lane = lanes.take(account_lane(mine.id))
+            assert lane is not None
+            traces = _Traces(
+                ids=frozenset({"101"}), words=frozenset(), named_on={}, tasks=(), candidates=()
+            )
+            session: Any = None  # it does not ask the CRM
+            eraser = Eraser(
+                shared, vault, adapter("hubspot"), mine, session, lane, now_ms=lambda: NOW
+            )
+            eraser._redact_deliveries(traces, (NAMES[portal],))
+
+        yield redact
+
+
+def test_two_erasures_at_once_do_not_undo_each_other(
+    shared: Database, redact: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comes between another's reading and writing: both names are gone."""
+    every = deliveries.every
+
+    def overtaken(*words: Any) -> Iterator[Any]:
+        yield from every(*words)
+        monkeypatch.setattr(deliveries, "every", every)
+        redact("4712")
+
+    monkeypatch.setattr(deliveries, "every", overtaken)
+    redact("4711")
+
+    with shared.read() as connection:
+        body = connection.scalars(sa.select(delivery.c.body)).one()
+    assert [name for name in NAMES.values() if name.encode() in body] == []
