@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, ValidationError
@@ -11,6 +12,8 @@ from marshmallow import Schema, ValidationError
 from adapters.client import Dialect
 from plugin.errors import CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import Failure
+
+log = logging.getLogger(__name__)
 
 ROOT = "_schema"
 """Where marshmallow puts what is wrong with an object as a whole."""
@@ -38,6 +41,35 @@ def understood(schema: Schema, answer: Any, dialect: Dialect, operation: str) ->
         raise CrmUnavailable(
             f"{said} has an unknown form: {keys}", crm=dialect.crm, operation=operation
         ) from error
+
+
+def readable(
+    schema: Schema, answered: Sequence[object], dialect: Dialect, operation: str
+) -> list[Any]:
+    """What ``schema`` makes of the records on a page of a list. One that is odd is left out, with a
+    line in the log: it must not keep us from all that come after it.
+
+    Raises ``CrmUnavailable`` where none of several can be read: then it is not the records' fault.
+    """
+    records: list[Any] = []
+    odd: dict[str, None] = {}
+    for one in answered:
+        try:
+            records.append(schema.load(one))  # type: ignore[arg-type]
+        except ValidationError as error:
+            odd |= dict.fromkeys(map(str, error.messages_dict))
+    if not odd:
+        return records
+    keys = ", ".join(sorted(odd))
+    if not records and len(answered) > 1:
+        raise CrmUnavailable(
+            f"the answer of {dialect.title} to {operation} has an unknown form: {keys}",
+            crm=dialect.crm,
+            operation=operation,
+        )
+    left_out = len(answered) - len(records)
+    log.warning("%s odd records of %s are left out: %s", left_out, operation, keys)
+    return records
 
 
 def _of_single_records(faults: Mapping[str, Any], answer: Any) -> bool:

@@ -26,6 +26,10 @@ SCORE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,4})?")
 """What may be a score where the mapped NPS or CSAT field is not known. Small plain numbers only: a
 phone number in digits is not to travel further than it must."""
 
+LONGEST_NUMBER = 60
+"""Characters of a number."""
+_CURRENCY = re.compile(r"[A-Za-z0-9]{2,8}")
+
 YES_NO = (Option("true", Text("Ja", "Yes")), Option("false", Text("Nein", "No")))
 """The choice that stands in for yes/no where a CRM has no such field, or wants its labels."""
 
@@ -34,8 +38,14 @@ YES_NO = (Option("true", Text("Ja", "Yes")), Option("false", Text("Nein", "No"))
 
 
 def clean(value: object) -> str:
-    """Any value as text; "" for None. What is no text for a database is left out."""
-    return "" if value is None else storable(str(value))
+    """A plain value as text; "" for None and for what holds others. What is no text for a database
+    is left out."""
+    return "" if value is None or isinstance(value, list | dict) else storable(str(value))
+
+
+def currency_code(value: str | None) -> str | None:
+    """A currency's code; None from anything else."""
+    return value if value and _CURRENCY.fullmatch(value) else None
 
 
 def zone_name(name: str | None) -> str | None:
@@ -46,13 +56,26 @@ def zone_name(name: str | None) -> str | None:
         return None
 
 
+# ----------------------------------------------------------------------------- times
+
+
+def believable(at: datetime | None) -> datetime | None:
+    """An instant that a record may tell, in UTC; None from what no CRM can have seen. Days near the
+    ends of the calendar do not even exist in all time zones."""
+    try:
+        found = at.astimezone(UTC) if at else None
+    except OverflowError:
+        return None
+    return found if found and 1970 <= found.year < 2100 else None
+
+
 # --------------------------------------------------------------------------- numbers
 
 
 def amount(value: str | None) -> Decimal | None:
-    """A finite number; None from anything else."""
+    """A finite number of sane length; None from anything else."""
     try:
-        found = Decimal(value or "")
+        found = Decimal(value or "") if len(value or "") <= LONGEST_NUMBER else Decimal("NaN")
     except InvalidOperation:
         return None
     return found if found.is_finite() and abs(found.adjusted()) < 20 else None

@@ -22,8 +22,9 @@ Record = dict[str, Any]
 and are looked at one by one."""
 
 
-RECORD_ID = re.compile(r"[A-Za-z0-9_.=-]{1,64}")
-"""Letters and digits in EspoCRM's own form, or a UUID where an account chose these."""
+RECORD_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.=-]{1,64}")
+"""Letters and digits in EspoCRM's own form, or a UUID where an account chose these; nothing that
+means another place in an address."""
 
 
 class RecordId(fields.Field[str]):
@@ -63,6 +64,12 @@ class RecordListSchema(Sent):
     """A page of a list."""
 
     records = fields.List(fields.Nested(RecordSchema), required=True, data_key="list")
+
+
+class RawListSchema(Sent):
+    """The same, its records not yet read: one that is odd has not to spoil its neighbours."""
+
+    records = fields.List(fields.Raw(allow_none=True), required=True, data_key="list")
 
 
 # ---------------------------------------------------------------------------- errors

@@ -194,9 +194,10 @@ class RecordPage(TypedDict):
 
 
 class RecordPageSchema(Sent):
-    """A page of a list or of a search."""
+    """A page of a list or of a search. Its records are not yet read: one that is odd has not to
+    spoil its neighbours."""
 
-    results = fields.List(fields.Nested(RecordSchema), required=True)
+    results = fields.List(fields.Raw(allow_none=True), required=True)
     paging = fields.Nested(PagingSchema, load_default=None)
 
 

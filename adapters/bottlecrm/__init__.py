@@ -14,6 +14,7 @@ from adapters.bottlecrm.dialect import DIALECT, budget
 from adapters.bottlecrm.session import BottleCrmSession
 from adapters.bottlecrm.values import NEAREST_TYPES
 from adapters.client import Client, RateBudget
+from adapters.payloads import OwnAddress
 from adapters.signatures import verify_bottlecrm
 from plugin.manifest import manifest
 from plugin.ports import (
@@ -28,6 +29,7 @@ from plugin.ports import (
     Session,
     Webhooks,
 )
+from plugin.reach import Reach
 
 BATCH_SIZE = 25
 """There are no batches there, so a batch is only what is worked on between two commits: some
@@ -47,7 +49,7 @@ Without that page: POST /api/webhooks/ as a signed-in admin, with url, events an
 the answer holds the secret."""
 
 
-class BottleCrmAdapter:
+class BottleCrmAdapter(OwnAddress):
     """``plugin.ports.Adapter`` for BottleCRM."""
 
     def __init__(self) -> None:
@@ -98,7 +100,12 @@ class BottleCrmAdapter:
         limit = self._budgets.setdefault((link.base_url, link.crm_id), budget())
         limit.use_share(link.rate_share)
         base_url = link.base_url.rstrip("/").removesuffix("/api")
-        client = Client(base_url=base_url, token=link.token, dialect=DIALECT)
+        client = Client(
+            base_url=base_url,
+            token=link.token,
+            dialect=DIALECT,
+            reach=Reach(hosts=self.declaration.hosts, networks=link.networks),
+        )
         return BottleCrmSession(Api(client, limit), link)
 
     def guide(self, target: str) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.bottlecrm.api import FEED_SIZE, LIST_SIZE, Api, after, following, last_id
+from adapters.bottlecrm.dialect import DIALECT
 from adapters.bottlecrm.values import from_custom_field, is_ours, plain
+from adapters.paging import Places
 from adapters.recent import Recent
-from adapters.values import EPOCH, amount, zone_name
+from adapters.values import EPOCH, amount, believable, currency_code, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -174,14 +176,14 @@ class Reader:
         return DealSnapshot(
             crm_id=deal["id"],
             name=deal["name"] or "",
-            created_at=_utc(deal["created_at"]) or EPOCH,
+            created_at=believable(deal["created_at"]) or EPOCH,
             won=won,
             lost=deal["stage_kind"] == "lost",
             closed_at=self._noon(deal["closed_on"]),
-            won_at=_utc(deal["stage_changed_at"]) if won else None,
+            won_at=believable(deal["stage_changed_at"]) if won else None,
             pipeline=deal["pipeline"] or "",
             amount=amount(deal["amount"]),
-            currency=deal["currency"] or shown_currency or None,
+            currency=currency_code(deal["currency"] or shown_currency),
             home_amount=None,
             owner_id=_owner(deal["assigned_to"]),
             contact_ids=_contacts(deal),
@@ -189,7 +191,7 @@ class Reader:
 
     def _noon(self, day: date | None) -> datetime | None:
         """An instant that lies on this day for the account, whatever its zone."""
-        return datetime.combine(day, time(12), self._zone).astimezone(UTC) if day else None
+        return believable(datetime.combine(day, time(12), self._zone)) if day else None
 
     # -- users and account
 
@@ -198,12 +200,16 @@ class Reader:
         ask for them."""
         found: dict[str, User] = {}
         offset: int | None = 0
+        places = Places(DIALECT.crm, "GET /api/users/")
         while offset is not None:
             params = {"limit": str(LIST_SIZE), "offset": str(offset)}
             page: UserPage = self._api.send("GET", "/api/users/", params=params, schema=_USERS)
             for group in (page["active"], page["inactive"]):
                 found |= {one["id"]: _user(one) for one in group["profiles"]}
-            offset = following(offset, max(page["active"]["count"], page["inactive"]["count"]))
+            told = (page["active"], page["inactive"])
+            more = any(group["profiles"] for group in told)
+            count = max(group["count"] for group in told) if more else 0
+            offset = places.then(following(offset, count))
         return tuple(found.values())
 
     def account(self) -> AccountFacts:
@@ -212,7 +218,7 @@ class Reader:
             crm_id=told["id"],
             name=told["name"] or "",
             time_zone=zone_name(told["time_zone"]),
-            currency=told["currency"] or None,
+            currency=currency_code(told["currency"]),
         )
 
 
@@ -228,7 +234,7 @@ def card(contact: Contact) -> ContactCard:
         company=contact["organization"] or (account and account["name"]) or "",
         city=contact["city"] or "",
         owner_id=_owner(contact["assigned_to"]),
-        created_at=_utc(contact["created_at"]),
+        created_at=believable(contact["created_at"]),
     )
 
 
@@ -255,10 +261,6 @@ def _user(profile: Profile) -> User:
         email=email,
         active=profile["is_active"] and person["is_active"],
     )
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    return at.astimezone(UTC) if at else None
 
 
 def _cursor(offset: int | None) -> str | None:

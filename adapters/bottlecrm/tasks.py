@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.bottlecrm.api import TASKS, Api, is_id
 from adapters.markers import last_marker
-from adapters.values import EPOCH
+from adapters.values import EPOCH, believable
 from plugin.errors import CrmError, CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import CreatedTasks, CrmTask, Failure, TaskDraft, TaskUpdate
 from schemas.bottlecrm import Task, TaskPage, TaskPageSchema
@@ -81,7 +81,8 @@ class Tasks:
         ended: dict[str, datetime] = {}
         if any(task["status"] == COMPLETED for task in found.values()):
             for doing in reversed(self._api.feed("Task")):
-                ended[doing["record_id"]] = doing["at"].astimezone(UTC)
+                if at := believable(doing["at"]):
+                    ended[doing["record_id"]] = at
         now = datetime.now(UTC)
         return {one: _task(task, done_at=ended.get(one, now)) for one, task in found.items()}
 
@@ -220,12 +221,11 @@ def _age(task: Task) -> tuple[datetime, str]:
 
 def _task(task: Task, done_at: datetime | None = None) -> CrmTask:
     done = task["status"] == COMPLETED
-    created_at = task["created_at"]
     return CrmTask(
         crm_id=task["id"],
         subject=task["title"] or "",
         body=task["description"] or "",
         done=done,
         done_at=done_at if done else None,
-        created_at=created_at.astimezone(UTC) if created_at else None,
+        created_at=believable(task["created_at"]),
     )

@@ -13,6 +13,7 @@ from adapters.espocrm import events
 from adapters.espocrm.api import BATCH_SIZE, CALLS_A_SECOND, Api
 from adapters.espocrm.session import EspoCrmSession
 from adapters.espocrm.webhooks import GUIDE
+from adapters.payloads import OwnAddress
 from adapters.signatures import verify_espocrm
 from plugin.manifest import manifest
 from plugin.ports import (
@@ -27,9 +28,10 @@ from plugin.ports import (
     Session,
     Webhooks,
 )
+from plugin.reach import Reach
 
 
-class EspoCrmAdapter:
+class EspoCrmAdapter(OwnAddress):
     """``plugin.ports.Adapter`` for EspoCRM. Sessions of one account share their call budget."""
 
     def __init__(self) -> None:
@@ -85,7 +87,9 @@ class EspoCrmAdapter:
             (link.base_url, link.crm_id), RateBudget(CALLS_A_SECOND, 1.0)
         )
         budget.use_share(link.rate_share)
-        return EspoCrmSession(Api(link.base_url, link.token, budget, admin=link.admin), link)
+        reach = Reach(hosts=self.declaration.hosts, networks=link.networks)
+        api = Api(link.base_url, link.token, budget, reach=reach, admin=link.admin)
+        return EspoCrmSession(api, link)
 
     def guide(self, target: str) -> str:
         return GUIDE.format(target=target)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from adapters.answers import failure, understood, word
+from adapters.answers import failure, readable, understood, word
 from adapters.client import Answer, Client, Dialect, RateBudget, Refusal
 from adapters.espocrm.values import instant, moment, text
+from adapters.paging import Places
 from adapters.recent import Recent
 from plugin.errors import (
     ConfigurationError,
@@ -30,11 +31,13 @@ from plugin.errors import (
     RecordGone,
 )
 from plugin.ports import Failure
+from plugin.reach import Reach
 from schemas.espocrm import (
     ErrorBody,
     ErrorSchema,
     Me,
     MeSchema,
+    RawListSchema,
     Record,
     RecordList,
     RecordListSchema,
@@ -74,6 +77,7 @@ _ERROR = ErrorSchema()
 _ME = MeSchema()
 _RECORD = RecordSchema()
 _LIST = RecordListSchema()
+_RAW_LIST = RawListSchema()
 
 Condition = Mapping[str, object]
 """One item of ``where``: type, attribute, value."""
@@ -166,16 +170,20 @@ class Api:
     login.
     """
 
-    def __init__(self, base_url: str, token: str, budget: RateBudget, *, admin: str = "") -> None:
+    def __init__(
+        self, base_url: str, token: str, budget: RateBudget, *, reach: Reach, admin: str = ""
+    ) -> None:
         self._budget = budget
-        self._client = Client(base_url=site(base_url), token=token, dialect=DIALECT)
+        self._client = Client(base_url=site(base_url), token=token, dialect=DIALECT, reach=reach)
         self._rights = Recent(self._read_rights, RIGHTS_SECONDS)
         self._admin: Client | None = None
         if admin:
             if not all(admin.partition(":")):
                 raise ConfigurationError("ESPOCRM_ADMIN is not in the form user:password")
             login = base64.b64encode(admin.encode("utf-8")).decode("ascii")
-            self._admin = Client(base_url=site(base_url), token=login, dialect=ADMIN_DIALECT)
+            self._admin = Client(
+                base_url=site(base_url), token=login, dialect=ADMIN_DIALECT, reach=reach
+            )
 
     @property
     def calls(self) -> int:
@@ -186,6 +194,16 @@ class Api:
         self._client.calls = value
         if self._admin:
             self._admin.calls = 0
+
+    @property
+    def guard(self) -> Callable[[], None]:
+        return self._client.guard
+
+    @guard.setter
+    def guard(self, value: Callable[[], None]) -> None:
+        self._client.guard = value
+        if self._admin:
+            self._admin.guard = value
 
     @property
     def has_admin(self) -> bool:
@@ -228,14 +246,7 @@ class Api:
         offset: int = 0,
     ) -> list[Record]:
         """At most ``PAGE`` records, the oldest by ``order`` first."""
-        params = {
-            "select": ",".join(dict.fromkeys(select)),
-            "maxSize": str(PAGE),
-            "offset": str(offset),
-            "orderBy": order,
-            "order": "asc",
-            **_where(where),
-        }
+        params = _page(select, where, order, offset)
         found: RecordList = self.send("GET", f"/{kind}", params=params, schema=_LIST)
         return found["records"]
 
@@ -244,20 +255,20 @@ class Api:
     ) -> list[Record]:
         """All records that fit, page by page."""
         found: dict[str, Record] = {}
-        offset = 0
-        while True:
+        places = Places(DIALECT.crm, f"GET /{kind}")
+        offset: int | None = 0
+        while offset is not None:
             records = self.page(kind, select, where, offset=offset)
             found |= {record["id"]: record for record in records}
-            if len(records) < PAGE:
-                return list(found.values())
-            offset += PAGE
+            offset = places.then(offset + PAGE if len(records) >= PAGE else None)
+        return list(found.values())
 
     def by_ids(self, kind: str, ids: Sequence[str], select: Sequence[str]) -> dict[str, Record]:
         """Records by id; absent those that are gone, or that the API user may not see."""
         found: dict[str, Record] = {}
         for chunk in chunks(ids):
             records = self.page(kind, select, [condition("in", "id", chunk)])
-            found |= {record["id"]: record for record in records}
+            found |= {record["id"]: record for record in records if record["id"] in chunk}
         return found
 
     def since(
@@ -267,21 +278,20 @@ class Api:
 
         The cursor is ``<instant>|<offset>``. The next page begins with the last instant of this
         one anew, so nothing is missed when records come and go meanwhile; only where all of a
-        page share one instant does the offset grow, by less than a page. Some records come twice.
+        page share one instant does the offset grow, by less than a page. Some records come twice;
+        odd ones are left out.
         """
         start, _, place = cursor.partition("|") if cursor else (start, "", "0")
-        records = self.page(
-            kind,
-            [*select, attribute],
-            [condition("after", attribute, _second_before(start))] if start else [],
-            order=attribute,
-            offset=int(place),
-        )
-        if len(records) < PAGE:
+        where = [condition("after", attribute, _second_before(start))] if start else []
+        params = _page([*select, attribute], where, attribute, int(place))
+        told = self.send("GET", f"/{kind}", params=params, schema=_RAW_LIST)["records"]
+        records: list[Record] = readable(_RECORD, told, DIALECT, f"GET /{kind}")
+        if len(told) < PAGE:
             return records, None
-        last = text(records[-1], attribute)
-        following = f"{last}|0" if last > start else f"{start}|{int(place) + STEP}"
-        return records, following
+        last = instant(text(records[-1], attribute))
+        if last and moment(last) > start:
+            return records, f"{moment(last)}|0"
+        return records, f"{start}|{int(place) + STEP}"
 
     def create(self, kind: str, attributes: Mapping[str, object]) -> Record:
         """The new record. Sent once: where no answer came, it may be there."""
@@ -354,6 +364,19 @@ def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     unique = list(dict.fromkeys(ids))
     for start in range(0, len(unique), BATCH_SIZE):
         yield unique[start : start + BATCH_SIZE]
+
+
+def _page(
+    select: Sequence[str], where: Sequence[Condition], order: str, offset: int
+) -> dict[str, str]:
+    return {
+        "select": ",".join(dict.fromkeys(select)),
+        "maxSize": str(PAGE),
+        "offset": str(offset),
+        "orderBy": order,
+        "order": "asc",
+        **_where(where),
+    }
 
 
 def _where(conditions: Sequence[Condition]) -> dict[str, str]:

@@ -17,13 +17,14 @@ from adapters.espocrm.values import (
     contacts_of,
     from_attribute,
     instant,
+    link,
     moment,
     names,
     noon,
     text,
 )
 from adapters.recent import Recent
-from adapters.values import EPOCH, REFERRER, amount, plain_number, zone_name
+from adapters.values import EPOCH, REFERRER, amount, currency_code, plain_number, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -68,6 +69,8 @@ PEOPLE = frozenset({"regular", "admin", "super-admin"})
 SEEN = "modifiedAt"
 
 STAGES_SECONDS = 3600.0
+MOST_NEW = 50
+"""Unknown stages for which they are read anew, at most."""
 
 _STAGE = StageDefsSchema()
 
@@ -108,7 +111,7 @@ class Reader:
         """A field that the answer leaves out was taken away, or from the role: it is not told as
         an empty one."""
         score = text(record, self._link.rating_property or "")
-        referrer = text(record, self._referrer)
+        referrer = link(record, self._referrer)
         return ContactSnapshot(
             card=card(record),
             values={
@@ -166,11 +169,11 @@ class Reader:
             won_at=None,
             pipeline=text(record, "pipelineId"),
             amount=amount(text(record, "amount")),
-            currency=text(record, "amountCurrency") or None,
+            currency=currency_code(text(record, "amountCurrency")),
             home_amount=amount(text(record, "amountConverted")),
-            owner_id=text(record, "assignedUserId") or None,
+            owner_id=link(record, "assignedUserId"),
             contact_ids=contacts_of(record),
-            primary_contact_id=text(record, "contactId") or None,
+            primary_contact_id=link(record, "contactId"),
         )
 
     # -- users and account
@@ -198,7 +201,7 @@ class Reader:
             crm_id=crm_id,
             name=f"EspoCRM {crm_id}",
             time_zone=zone_name(told["time_zone"]),
-            currency=told["currency"] or None,
+            currency=currency_code(told["currency"]),
             record_url=f"{shown}/#{CONTACT}/view/{{id}}",
         )
 
@@ -216,7 +219,7 @@ class Stages:
     def probability(self, stage: str) -> float | None:
         """A stage nobody knew of may be new: what they mean is then read again, once."""
         known = self._known.get()
-        if stage not in known and stage not in self._nowhere:
+        if stage not in known and stage not in self._nowhere and len(self._nowhere) < MOST_NEW:
             self._nowhere.add(stage)
             known = self._known.renewed()
         return known.get(stage)
@@ -250,7 +253,7 @@ def card(record: Record) -> ContactCard:
         phones=(phone,) if phone else (),
         company=text(record, "accountName"),
         city=text(record, "addressCity"),
-        owner_id=text(record, "assignedUserId") or None,
+        owner_id=link(record, "assignedUserId"),
         created_at=instant(text(record, "createdAt")),
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.values import REFERRER, clean, in_order, json_number, plain_number
+from adapters.values import REFERRER, believable, clean, in_order, json_number, plain_number
 from plugin.manifest import Field, FieldType, manifest
 from schemas.espocrm import RECORD_ID
 
@@ -73,6 +73,12 @@ def text(record: Mapping[str, Any], name: str) -> str:
     return clean(value)
 
 
+def link(record: Mapping[str, Any], name: str) -> str | None:
+    """The id of the record an attribute leads to; None where it leads nowhere, or is no id."""
+    found = record.get(name)
+    return found if isinstance(found, str) and RECORD_ID.fullmatch(found) else None
+
+
 def contacts_of(deal: Mapping[str, Any]) -> tuple[str, ...]:
     """The contacts a deal names, the primary one first. What is no id is left out."""
     several = deal.get("contactsIds")
@@ -84,7 +90,7 @@ def contacts_of(deal: Mapping[str, Any]) -> tuple[str, ...]:
 def instant(value: str) -> datetime | None:
     """An instant: EspoCRM writes UTC without saying so. None from anything else."""
     try:
-        return datetime.strptime(value[:19], _INSTANT).replace(tzinfo=UTC)
+        return believable(datetime.strptime(value[:19], _INSTANT).replace(tzinfo=UTC))
     except ValueError:
         return None
 
@@ -92,7 +98,7 @@ def instant(value: str) -> datetime | None:
 def noon(value: str) -> datetime | None:
     """A day as an instant: noon in UTC lies on that day nearly everywhere on earth."""
     try:
-        return datetime.strptime(value[:10], "%Y-%m-%d").replace(hour=12, tzinfo=UTC)
+        return believable(datetime.strptime(value[:10], "%Y-%m-%d").replace(hour=12, tzinfo=UTC))
     except ValueError:
         return None
 

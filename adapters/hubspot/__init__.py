@@ -27,6 +27,7 @@ from plugin.ports import (
     Session,
     Webhooks,
 )
+from plugin.reach import Reach
 
 
 class HubSpotAdapter:
@@ -56,6 +57,7 @@ class HubSpotAdapter:
             secret_setting="HUBSPOT_CLIENT_SECRET",  # noqa: S106 (the name of a setting)
             url_setting="HUBSPOT_API_URL",
             default_url="https://api.hubapi.com",
+            hosts=("api.hubapi.com",),
             token_setting="HUBSPOT_TOKEN",  # noqa: S106 (the name of a setting)
             app_id_setting="HUBSPOT_APP_ID",
             event_types=crm.event_types,
@@ -71,6 +73,9 @@ class HubSpotAdapter:
             secrets=secrets,
             now=now,
         )
+
+    def sender(self, body: bytes) -> str:
+        return events.sender(body)
 
     def parse(self, received: Received) -> Parsed:
         return events.parse(received.body)
@@ -90,7 +95,12 @@ class HubSpotAdapter:
     def connect(self, link: AccountLink) -> Session:
         limits = self._budgets.setdefault((link.base_url, link.crm_id), budgets())
         limits.use_share(link.rate_share)
-        client = Client(base_url=link.base_url, token=link.token, dialect=DIALECT)
+        client = Client(
+            base_url=link.base_url,
+            token=link.token,
+            dialect=DIALECT,
+            reach=Reach(hosts=self.declaration.hosts, networks=link.networks),
+        )
         return HubSpotSession(Api(client, limits), link)
 
     def guide(self, target: str) -> str:  # noqa: ARG002 (it stands in the project's files)

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema
 
-from adapters.answers import understood
+from adapters.answers import readable, understood
 from adapters.client import Client
 from adapters.hubspot.dialect import DIALECT, Budgets, code_of, described
+from adapters.paging import Places
 from plugin.errors import CrmError, CrmRejected, CrmUnavailable, RecordGone
 from plugin.ports import Failure
 from schemas.fields import RECORD_NUMBER
@@ -33,6 +34,7 @@ from schemas.hubspot import (
     Record,
     RecordPage,
     RecordPageSchema,
+    RecordSchema,
     Target,
 )
 
@@ -60,6 +62,7 @@ _PASSING = re.compile(r"RATE_LIMIT|INTERNAL|UNAVAILABLE|TIMEOUT|LOCKED")
 _NOT_FOUND = re.compile(r"NOT_FOUND|NO_ASSOCIATIONS_FOUND")
 _BATCH = BatchSchema()
 _PAGE = RecordPageSchema()
+_RECORD = RecordSchema()
 _ASSOCIATED = AssociatedBatchSchema()
 _LABELLED = LabelledBatchSchema()
 
@@ -141,17 +144,18 @@ class Api:
         return found
 
     def page(self, kind: str, after: str | None, properties: Sequence[str]) -> RecordPage:
-        """One page of all records, in HubSpot's order."""
+        """One page of all records, in HubSpot's order, without odd ones."""
         params = {"limit": str(LIST_SIZE), "properties": ",".join(properties), "archived": "false"}
         if after:
             params["after"] = after
-        page: RecordPage = self.send("GET", _objects(kind), params=params, schema=_PAGE)
-        return page
+        page = self.send("GET", _objects(kind), params=params, schema=_PAGE)
+        return _read_page(page, f"GET {_objects(kind)}")
 
     def search(
         self, kind: str, *, changed: str, since: int, after: int, properties: Sequence[str]
     ) -> RecordPage:
-        """Records whose property ``changed`` is at or after ``since`` (ms), oldest first."""
+        """Records whose property ``changed`` is at or after ``since`` (ms), oldest first, without
+        odd ones."""
         path = f"{_objects(kind)}/search"
         body = {
             "filterGroups": [
@@ -163,8 +167,7 @@ class Api:
             "after": str(after),
         }
         answer = self.client.send("POST", path, budget=self._limits.search, body=body)
-        page: RecordPage = understood(_PAGE, answer, DIALECT, f"POST {path}")
-        return page
+        return _read_page(understood(_PAGE, answer, DIALECT, f"POST {path}"), f"POST {path}")
 
     def update(self, kind: str, properties: Mapping[str, Mapping[str, str]]) -> tuple[Failure, ...]:
         """Write properties by record id; what HubSpot refuses comes back, the rest is written."""
@@ -245,6 +248,7 @@ class Api:
     def associated(self, source: str, target: str, ids: Iterable[str]) -> dict[str, list[Target]]:
         """What each record is associated with; absent where with nothing."""
         found: dict[str, list[Target]] = {}
+        places = Places(DIALECT.crm, f"read {target} of {source}")
         pending: list[dict[str, str]] = [{"id": one} for one in _askable(ids)]
         while pending:
             batch: AssociatedBatch = self._post_association(
@@ -257,9 +261,11 @@ class Api:
             _raise_unless_not_found(batch["errors"], f"read {target} of {source}")
             del pending[:ASSOCIATION_BATCH_SIZE]
             for result in batch["results"]:
-                found.setdefault(result["source"]["id"], []).extend(result["targets"])
+                one = result["source"]["id"]
+                found.setdefault(one, []).extend(result["targets"])
                 if after := _after(result):
-                    pending.append({"id": result["source"]["id"], "after": after})
+                    places.then((one, after))
+                    pending.append({"id": one, "after": after})
         return {one: targets for one, targets in found.items() if targets}
 
     def label(self, source: str, target: str, links: Sequence[Link]) -> tuple[Failure, ...]:
@@ -360,6 +366,11 @@ def _named(error: ErrorPayload) -> Iterator[str]:
         names = context.get(key)
         if isinstance(names, list):
             yield from (name for name in names if isinstance(name, str))
+
+
+def _read_page(page: Mapping[str, Any], operation: str) -> RecordPage:
+    records = readable(_RECORD, page["results"], DIALECT, operation)
+    return {"results": records, "paging": page["paging"]}
 
 
 def _objects(kind: str) -> str:

@@ -7,6 +7,7 @@ The same fact comes as a classic type (``contact.creation``) or as a generic one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,16 @@ _EVENT = EventSchema()
 
 
 # ---------------------------------------------------------------------------- reading
+
+
+_PORTAL = re.compile(rb'"portalId"\s*:\s*([0-9]{1,20})')
+_LOOKED_AT = 2_000  # bytes
+
+
+def sender(body: bytes) -> str:
+    """The portal of the first event."""
+    found = _PORTAL.search(body, 0, _LOOKED_AT)
+    return found[1].decode("ascii") if found else ""
 
 
 def parse(body: bytes) -> Parsed:

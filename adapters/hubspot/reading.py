@@ -9,8 +9,17 @@ from decimal import Decimal
 from functools import cached_property
 
 from adapters.hubspot.api import CONTACTS, DEALS, USER_DEFINED, VERSION, Api
-from adapters.hubspot.values import from_property, instant, milliseconds, text
-from adapters.values import EPOCH, TOLD_FIELDS, amount, parts_of, plain_number, zone_name
+from adapters.hubspot.dialect import DIALECT
+from adapters.hubspot.values import (
+    from_property,
+    instant,
+    milliseconds,
+    owner,
+    record_ids,
+    text,
+)
+from adapters.paging import Places, endless
+from adapters.values import EPOCH, TOLD_FIELDS, amount, currency_code, plain_number, zone_name
 from plugin.manifest import manifest
 from plugin.ports import (
     AccountFacts,
@@ -23,9 +32,11 @@ from plugin.ports import (
     User,
 )
 from plugin.referral.model import FieldChange
+from schemas.fields import RECORD_NUMBER
 from schemas.hubspot import (
     AccountDetails,
     AccountDetailsSchema,
+    Owner,
     OwnerPage,
     OwnerPageSchema,
     PipelineList,
@@ -144,7 +155,7 @@ class Reader:
             },
             deals=tuple(deals),
             score=plain_number(score) if score else "",
-            merged_ids=tuple(parts_of(text(properties, MERGED_IDS))),
+            merged_ids=record_ids(properties, MERGED_IDS),
             changes=self._changes(record),
             referrer_ids=tuple(referrer_ids),
         )
@@ -208,6 +219,8 @@ class Reader:
         following = _after(page)
         if following is None:
             return records, None
+        if not RECORD_NUMBER.fullmatch(following):
+            raise endless(DIALECT.crm, f"search {kind}")
         if int(following) < SEARCH_END:
             return records, f"{start}:{int(following)}"
         last = instant(text(records[-1]["properties"], changed)) if records else None
@@ -250,9 +263,9 @@ class Reader:
             won_at=min(filter(None, won_dates), default=None) if outcome.won else None,
             pipeline=text(properties, "pipeline"),
             amount=amount(text(properties, "amount")),
-            currency=text(properties, "deal_currency_code") or None,
+            currency=currency_code(text(properties, "deal_currency_code")),
             home_amount=amount(text(properties, "amount_in_home_currency")),
-            owner_id=text(properties, "hubspot_owner_id") or None,
+            owner_id=owner(properties),
             contact_ids=contact_ids,
         )
 
@@ -286,6 +299,7 @@ class Reader:
         found: dict[str, User] = {}
         for archived in ("false", "true"):
             after: str | None = ""
+            places = Places(DIALECT.crm, f"GET /crm/owners/{VERSION}")
             while after is not None:
                 params = {"limit": "100", "archived": archived}
                 if after:
@@ -293,18 +307,11 @@ class Reader:
                 page: OwnerPage = self._api.send(
                     "GET", f"/crm/owners/{VERSION}", params=params, schema=_OWNERS
                 )
-                for owner in page["results"]:
-                    if owner["type"] == "PERSON":
-                        email = owner["email"] or ""
-                        name = f"{owner['first_name'] or ''} {owner['last_name'] or ''}".strip()
-                        user = User(
-                            crm_id=owner["id"],
-                            name=name or email,
-                            email=email,
-                            active=archived == "false" and not owner["archived"],
-                        )
+                for one in page["results"]:
+                    if one["type"] == "PERSON":
+                        user = _user(one, archived=archived == "true")
                         found.setdefault(user.crm_id, user)
-                after = _after(page)
+                after = places.then(_after(page))
         return tuple(found.values())
 
     def account(self) -> AccountFacts:
@@ -317,7 +324,7 @@ class Reader:
             crm_id=crm_id,
             name=f"HubSpot {crm_id}",
             time_zone=zone_name(told["time_zone"]),
-            currency=told["currency"] or None,
+            currency=currency_code(told["currency"]),
             record_url=f"https://{domain}/contacts/{crm_id}/record/0-1/{{id}}" if domain else None,
         )
 
@@ -334,8 +341,19 @@ def card(record: Record) -> ContactCard:
         phones=tuple(dict.fromkeys(phone for phone in phones if phone)),
         company=text(properties, "company"),
         city=text(properties, "city"),
-        owner_id=text(properties, "hubspot_owner_id") or None,
+        owner_id=owner(properties),
         created_at=instant(text(properties, "createdate")) or instant(record["created_at"]),
+    )
+
+
+def _user(one: Owner, *, archived: bool) -> User:
+    email = one["email"] or ""
+    name = f"{one['first_name'] or ''} {one['last_name'] or ''}".strip()
+    return User(
+        crm_id=one["id"],
+        name=name or email,
+        email=email,
+        active=not archived and not one["archived"],
     )
 
 

@@ -7,13 +7,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from adapters.values import EPOCH, clean, in_order, parts_of, plain_number
+from adapters.values import EPOCH, believable, clean, in_order, parts_of, plain_number
 from plugin.manifest import Field, FieldType
+from schemas.fields import RECORD_NUMBER
 
 
 def text(properties: Mapping[str, Any], name: str) -> str:
     """A property's value; "" where it is empty or does not exist."""
     return clean(properties.get(name))
+
+
+def owner(properties: Mapping[str, Any]) -> str | None:
+    """Whose a record is; None where nobody's."""
+    found = text(properties, "hubspot_owner_id")
+    return found if RECORD_NUMBER.fullmatch(found) else None
+
+
+def record_ids(properties: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The ids in ``1;2``; what is none is left out."""
+    return tuple(one for one in parts_of(text(properties, name)) if RECORD_NUMBER.fullmatch(one))
 
 
 def instant(value: str | None) -> datetime | None:
@@ -22,11 +34,9 @@ def instant(value: str | None) -> datetime | None:
         return None
     try:
         if re.fullmatch(r"-?[0-9]{1,14}", value):
-            return from_milliseconds(int(value))
+            return believable(from_milliseconds(int(value)))
         found = datetime.fromisoformat(value)
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
-        return found.astimezone(UTC)
+        return believable(found.replace(tzinfo=UTC) if found.tzinfo is None else found)
     except (ValueError, OverflowError):
         return None
 

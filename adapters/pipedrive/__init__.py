@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from adapters.client import Client
+from adapters.payloads import OwnAddress
 from adapters.pipedrive import events, webhooks
 from adapters.pipedrive.api import IDS_SIZE, Api
 from adapters.pipedrive.dialect import CRM, Limits
@@ -31,6 +32,7 @@ from plugin.ports import (
     Session,
     Webhooks,
 )
+from plugin.reach import Reach
 
 API_PATH = re.compile(r"(/api)?(/v[12])?/?$")
 """What the documentation's addresses end with; an admin may have copied it along."""
@@ -40,7 +42,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class PipedriveAdapter:
+class PipedriveAdapter(OwnAddress):
     """``plugin.ports.Adapter`` for Pipedrive.
 
     Sessions of one account share their limits, so that one that is connected anew does not start
@@ -68,6 +70,7 @@ class PipedriveAdapter:
             token_setting="PIPEDRIVE_TOKEN",  # noqa: S106 (the name of a setting)
             url_setting="PIPEDRIVE_URL",
             default_url="",
+            hosts=("*.pipedrive.com",),
             event_types=crm.event_types,
         )
         self._clock = clock
@@ -98,7 +101,12 @@ class PipedriveAdapter:
         limits = self._limits.setdefault((link.base_url, link.crm_id), Limits(self._clock))
         limits.follow(link)
         base_url = API_PATH.sub("", link.base_url)
-        client = Client(base_url=base_url, token=link.token, dialect=limits.dialect)
+        client = Client(
+            base_url=base_url,
+            token=link.token,
+            dialect=limits.dialect,
+            reach=Reach(hosts=self.declaration.hosts, networks=link.networks),
+        )
         return PipedriveSession(Api(client, limits), link, self._heard_of(link.crm_id))
 
     def guide(self, target: str) -> str:

@@ -18,6 +18,7 @@ from marshmallow import Schema, ValidationError
 
 from adapters.answers import understood
 from adapters.client import Client
+from adapters.paging import Places
 from adapters.pipedrive.dialect import CRM, TITLE, Limits
 from plugin.errors import CrmRejected, CrmUnavailable, RecordGone
 from schemas.fields import MAX_ID, RECORD_NUMBER
@@ -224,13 +225,13 @@ class Api:
 
     def all(self, kind: Kind[RecordT], params: Mapping[str, str]) -> Iterator[RecordT]:
         """Every record of a list that is not deleted. Raises ``CrmRejected`` as ``by_ids`` does."""
-        cursor: str | None = None
-        while True:
-            raw, cursor = self._page(kind, {**params, **_extra(kind)}, cursor)
+        cursor: str | None = ""
+        places = Places(CRM, f"{kind.list.method} {kind.list.path}")
+        while cursor is not None:
+            raw, following = self._page(kind, {**params, **_extra(kind)}, cursor)
+            cursor = places.then(following)
             records = self._all_of(kind, kind.list, raw)
             yield from (one for one in records if not one["is_deleted"])
-            if cursor is None:
-                return
 
     def _page(
         self, kind: Kind[RecordT], params: Mapping[str, str], cursor: str | None

@@ -11,7 +11,9 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from adapters.paging import Places
 from adapters.pipedrive.api import LIST_FIELDS, PAGE_SIZE, Api, Operation, next_cursor
+from adapters.pipedrive.dialect import CRM
 from adapters.pipedrive.values import OurFields
 from schemas.pipedrive import FieldPage, FieldPageSchema, FieldSpec
 
@@ -61,9 +63,10 @@ def all_fields(api: Api, operation: Operation) -> list[FieldSpec]:
     """All fields of one kind of record, Pipedrive's own too."""
     found: list[FieldSpec] = []
     cursor: str | None = ""
+    places = Places(CRM, f"{operation.method} {operation.path}")
     while cursor is not None:
         params = {"limit": str(PAGE_SIZE), **({"cursor": cursor} if cursor else {})}
         page: FieldPage = api.send(operation, params=params, schema=_FIELDS)
         found += page["data"]
-        cursor = next_cursor(page)
+        cursor = places.then(next_cursor(page))
     return found

@@ -29,7 +29,15 @@ from adapters.pipedrive.api import (
 from adapters.pipedrive.fields import PresentFields
 from adapters.pipedrive.heard import Counts, Heard
 from adapters.pipedrive.values import bare, instant, record_id, rfc3339
-from adapters.values import EPOCH, REFERRER, amount, clean, plain_number, zone_name
+from adapters.values import (
+    EPOCH,
+    REFERRER,
+    amount,
+    clean,
+    currency_code,
+    plain_number,
+    zone_name,
+)
 from plugin.manifest import Direction, Field, manifest
 from plugin.ports import (
     AccountFacts,
@@ -212,7 +220,7 @@ class Reader:
             crm_id=told["company_id"],
             name=told["company_name"] or f"Pipedrive {told['company_id']}",
             time_zone=zone_name(told["timezone_name"]),
-            currency=told["default_currency"] or None,
+            currency=currency_code(told["default_currency"]),
             record_url=f"https://{domain}.pipedrive.com/person/{{id}}" if domain else None,
         )
 
@@ -364,7 +372,7 @@ def snapshot(deal: Deal, contact_ids: tuple[str, ...]) -> DealSnapshot:
         won_at=instant(deal["won_time"]) if deal["status"] == WON else None,
         pipeline=deal["pipeline_id"] or "",
         amount=None if value is None else amount(str(value)),
-        currency=deal["currency"] or None,
+        currency=currency_code(deal["currency"]),
         home_amount=None,
         owner_id=deal["owner_id"],
         contact_ids=contact_ids,

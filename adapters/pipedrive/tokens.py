@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from plugin.errors import CrmRateLimited
+from plugin.errors import LONGEST_WAIT, CrmRateLimited
 from plugin.ports import AccountLink, Allowance
 
 UNIT = "tokens"
@@ -109,7 +109,8 @@ class TokenDay:
             self._roll()
             self._spent = True
             if retry_after and retry_after > BELIEVED:
-                self._ends_at = self._clock() + timedelta(seconds=retry_after)
+                wait = min(retry_after, LONGEST_WAIT)
+                self._ends_at = self._clock() + timedelta(seconds=wait)
             return self._seconds_left()
 
     def _roll(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from adapters.values import clean, in_order, json_number, options_of, plain_number
+from adapters.values import believable, clean, in_order, json_number, options_of, plain_number
 from plugin.manifest import Direction, Field, FieldType, manifest
 from schemas.fields import RECORD_NUMBER
 from schemas.pipedrive import FieldSpec
@@ -146,10 +146,9 @@ def instant(value: object) -> datetime | None:
             found = datetime.fromisoformat(value)
         else:
             return None
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return found if 1970 <= found.year < 2100 else None
+    return believable(found.replace(tzinfo=UTC) if found.tzinfo is None else found)
 
 
 def rfc3339(at: datetime) -> str:

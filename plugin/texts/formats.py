@@ -24,6 +24,8 @@ _GERMAN = Locale("de", "DE")
 _ENGLISH = Locale("en", "GB")
 
 _MARKER = re.compile(r"\[(?=\s*spiral\s*:)", re.IGNORECASE)
+_LINK = re.compile(r"\](?=[(\[])")
+"""Where a link of Markdown goes on, which some CRMs make of plain texts."""
 _JOINERS = "\u200c\u200d"
 """Invisible, but letters of Persian names and of emoji hang together by them."""
 
@@ -35,13 +37,14 @@ def safe(text: str, limit: int = 200) -> str:
     """Words from the CRM, fit to stand in one line of ours.
 
     Line breaks and control characters become spaces, invisible formatting goes, what is longer
-    than ``limit`` ends in "…", and nothing in it can be taken for the marker of a task.
+    than ``limit`` ends in "…", and nothing in it can be taken for the marker of a task, or for a
+    link that says one thing and leads to another.
     """
     # Nothing beyond this can survive the cut, save for texts made of almost nothing but spaces.
     visible = text[: 20 * limit]
     if not visible.isprintable():
         visible = "".join(_visible(character) for character in visible)
-    line = _MARKER.sub("(", " ".join(visible.split()))
+    line = _LINK.sub("] ", _MARKER.sub("(", " ".join(visible.split())))
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 

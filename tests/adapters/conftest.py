@@ -22,6 +22,7 @@ from adapters.hubspot.dialect import DIALECT, budgets
 from adapters.hubspot.session import HubSpotSession
 from plugin.manifest import manifest
 from plugin.ports import AccountLink
+from plugin.reach import Reach
 from tests import openapi
 
 BASE = "https://crm.example.com"
@@ -171,6 +172,7 @@ def client(wire: Wire, time: Time) -> Client:
         base_url=BASE,
         token=TOKEN,
         dialect=DIALECT,
+        reach=Reach(),
         clock=time.clock,
         sleep=time.sleep,
         chance=lambda: 0.5,

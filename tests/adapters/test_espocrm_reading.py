@@ -258,7 +258,7 @@ class TestLists:
         first = crm.list_contacts(None)
         second = crm.list_contacts(first.cursor)
 
-        assert (len(first.items), first.cursor) == (200, "2026-01-01 00:00:49|0")
+        assert (len(first.items), first.cursor) == (200, "1/2026-01-01 00:00:49|0")
         assert second == Page(items=(), cursor=None)
         begun, gone_on = wire.calls
         assert [name for name in begun.query if name.startswith("where")] == []
@@ -275,8 +275,8 @@ class TestLists:
         first = session().deals_changed_since(since, None)
         second = session().deals_changed_since(since, first.cursor)
 
-        assert first.cursor == "2026-01-01 00:00:00|180"
-        assert second.cursor == "2026-01-01 00:00:00|360"
+        assert first.cursor == "1/2026-01-01 00:00:00|180"
+        assert second.cursor == "2/2026-01-01 00:00:00|360"
         assert [call.query["offset"] for call in wire.calls] == ["0", "180"]
         assert {call.query["orderBy"] for call in wire.calls} == {"modifiedAt"}
 
@@ -360,7 +360,7 @@ class TestAccount:
         [
             (BASE, "crm.example.com", "https://crm.example.com"),
             (f"{BASE}/api/v1", "crm.example.com", "https://crm.example.com"),
-            ("http://CRM.example.com:8080/espo/", "crm.example.com:8080/espo", None),
+            ("https://CRM.example.com:8080/espo/", "crm.example.com:8080/espo", None),
         ],
     )
     def test_an_account_is_named_by_its_address(
@@ -379,7 +379,7 @@ class TestAccount:
             name=f"EspoCRM {crm_id}",
             time_zone="Europe/Berlin",
             currency="EUR",
-            record_url=f"{shown or 'http://CRM.example.com:8080/espo'}/#Contact/view/{{id}}",
+            record_url=f"{shown or 'https://CRM.example.com:8080/espo'}/#Contact/view/{{id}}",
         )
 
     def test_settings_that_are_not_shown_are_not_known(self, wire: Wire) -> None:

@@ -11,13 +11,14 @@ from plugin.ports import (
     ReferrerForm,
     Webhooks,
 )
-from tests.adapters.conftest import BASE, TOKEN, Wire, batch, record
+from tests.adapters.conftest import TOKEN, Wire, batch, record
 
+HUBSPOT = "https://api.hubapi.com"
 READ = "POST /crm/objects/2026-09/contacts/batch/read"
 
 
 def link(**more: object) -> AccountLink:
-    return AccountLink(**{"crm_id": "1", "base_url": BASE, "token": TOKEN, **more})  # type: ignore[arg-type]
+    return AccountLink(**{"crm_id": "1", "base_url": HUBSPOT, "token": TOKEN, **more})  # type: ignore[arg-type]
 
 
 def test_the_declaration_says_what_hubspot_can() -> None:
@@ -39,7 +40,8 @@ def test_the_declaration_says_what_hubspot_can() -> None:
         tells_task_ids=True,
         secret_setting="HUBSPOT_CLIENT_SECRET",
         url_setting="HUBSPOT_API_URL",
-        default_url="https://api.hubapi.com",
+        default_url=HUBSPOT,
+        hosts=("api.hubapi.com",),
         token_setting="HUBSPOT_TOKEN",
         app_id_setting="HUBSPOT_APP_ID",
         event_types=manifest().crms["hubspot"].event_types,

@@ -471,7 +471,7 @@ def test_all_contacts_are_listed_page_by_page(wire: Wire, connect: Connect) -> N
     first = session.list_contacts(None)
     second = session.list_contacts(first.cursor)
 
-    assert first == Page(items=(CARD,), cursor="1")
+    assert first == Page(items=(CARD,), cursor="1/1")
     assert (second.items[0].crm_id, second.cursor) == ("2", None)
     assert [(c.query["limit"], c.query.get("after")) for c in wire.calls] == [
         ("100", None),
@@ -547,7 +547,7 @@ def test_a_search_never_turns_in_circles(wire: Wire, connect: Connect) -> None:
 
     page = connect().deals_changed_since(SINCE, f"{SINCE_MS}:9600")
 
-    assert page.cursor == f"{SINCE_MS + 1}:0"
+    assert page.cursor == f"1/{SINCE_MS + 1}:0"
 
 
 def test_existing_tells_who_is_there(wire: Wire, connect: Connect) -> None:
@@ -651,8 +651,8 @@ def test_a_lost_scope_stops_the_reading(wire: Wire, connect: Connect) -> None:
         ("2026-09-14T12:00:00+02:00", datetime(2026, 9, 14, 10, tzinfo=UTC)),
         ("2026-09-14", datetime(2026, 9, 14, tzinfo=UTC)),
         ("1789372800000", datetime(2026, 9, 14, 8, tzinfo=UTC)),
-        ("-1", datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
-        ("99999999999999", datetime(5138, 11, 16, 9, 46, 39, 999_000, tzinfo=UTC)),
+        ("-1", None),
+        ("99999999999999", None),
         ("9" * 20, None),
         ("0001-01-01T00:00:00+14:00", None),
         ("soon", None),

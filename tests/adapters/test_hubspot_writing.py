@@ -238,8 +238,8 @@ def test_a_wrong_address_is_not_a_mass_deletion(wire: Wire, connect: Connect) ->
 
 
 def test_a_lost_answer_is_asked_for_again(wire: Wire, connect: Connect) -> None:
-    """Writing the same value twice is the same, so a time-out is tried again."""
-    wire.answers(UPDATE, requests.ReadTimeout())
+    """Writing the same value twice is the same, so a reset is tried again."""
+    wire.answers(UPDATE, requests.exceptions.ChunkedEncodingError())
     wire.answers(UPDATE, written)
 
     assert connect().write_fields(updates("1")) == ()
