@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-slow test-crm lint types bench clean
+.PHONY: demo test test-postgres test-slow test-crm faults fuzz lint types bench clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit) $(if $(CRM),--crm $(CRM))
@@ -15,12 +15,27 @@ demo: $(VENV)/run.stamp
 test: lint types
 	@$(BIN)/pytest -q -m "not slow and not crm" -n 2
 
+# What uses a database, once more on PostgreSQL: a private server, where its binaries are found.
+test-postgres: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q -m "not slow and not crm" -n 2 --database postgresql
+
 test-slow: $(VENV)/dev.stamp
 	@$(BIN)/pytest -q -m slow
 
 # Against a real CRM, which is installed for it under instance/ (Python 3.12 or newer).
 test-crm: $(VENV)/dev.stamp
 	@$(BIN)/pytest -q -m crm tests/crm
+
+# Coverage-guided, in an environment of its own; SECONDS for each target, TARGET one of them.
+fuzz: $(VENV)/dev.stamp instance/fuzz/stamp
+	@FUZZ_TIMES=20 $(BIN)/pytest -q -n 2 tests/fuzz
+	@instance/fuzz/venv/bin/python -m tests.fuzz.fuzz_parse all $(or $(SECONDS),60) $(TARGET)
+
+instance/fuzz/stamp: requirements.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv instance/fuzz/venv
+	@instance/fuzz/venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt \
+		"atheris>=3,<4"
+	@touch $@
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .

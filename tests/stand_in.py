@@ -24,8 +24,11 @@ from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from plugin.ports import AccountLink
+from plugin.reach import read_networks
 
 POLL = 0.02  # seconds until a server notices that it should stop
+NEARBY = read_networks("127.0.0.0/8")
+"""Where stand-ins are: ``CRM_NETWORKS`` of the tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +242,8 @@ class StandIn(ABC):
         return AccountLink(
             **{
                 "crm_id": self.account_crm_id, "base_url": self.url, "token": self.token,
-                "admin": self.admin, "rate_share": 1000.0, "language": "en", **more,
+                "admin": self.admin, "rate_share": 1000.0, "language": "en",
+                "networks": NEARBY, **more,
             }
         )  # fmt: skip
 

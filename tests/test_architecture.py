@@ -201,16 +201,11 @@ def _imported(node: ast.AST) -> list[str]:
 # ----------------------------------------------------------------------------- database
 
 
-def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
+def test_the_migrations_make_exactly_the_tables(database: Database) -> None:
     """A migrated database and ``tables.py`` do not differ."""
-    database = Database(f"sqlite:///{tmp_path / 'fresh.db'}")
-    try:
-        database.upgrade()
-        with database.read() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
-            assert compare_metadata(context, metadata) == []
-    finally:
-        database.close()
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
 
 
 def test_a_fresh_database_is_made_by_itself_and_only_once(tmp_path: Path) -> None:

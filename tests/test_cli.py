@@ -50,6 +50,7 @@ COMMANDS = (
     "explain",
     "hubspot-project",
     "install",
+    "keys rotate",
     "pause",
     "replay",
     "resume",
@@ -88,9 +89,9 @@ class Ran(NamedTuple):
 class Shell:
     """Runs commands in an empty folder, with these settings and no others."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, url: str, **environ: str) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder / 'referrals.db'}"
+        self.url = url
         self.environ = {"DATABASE_URL": self.url, "SECRET_KEY": SERVING["SECRET_KEY"]} | environ
 
     def run(self, line: str, *, stdin: io.TextIOBase | None = None, **environ: str) -> Ran:
@@ -156,10 +157,10 @@ class _Untouchable(io.TextIOBase):
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """Nothing is connected, and there is no CRM."""
     monkeypatch.chdir(tmp_path)
-    return Shell(tmp_path)
+    return Shell(tmp_path, database_url)
 
 
 @pytest.fixture
@@ -174,7 +175,11 @@ def crm() -> Iterator[tuple[Sandbox, str]]:
 def office(shell: Shell, crm: tuple[Sandbox, str]) -> Shell:
     """A shell with settings for the sandbox; nothing is connected yet."""
     sandbox, url = crm
-    shell.environ |= {"HUBSPOT_API_URL": url, "HUBSPOT_TOKEN": sandbox.portal.token}
+    shell.environ |= {
+        "CRM_NETWORKS": "127.0.0.0/8",
+        "HUBSPOT_API_URL": url,
+        "HUBSPOT_TOKEN": sandbox.portal.token,
+    }
     return shell
 
 
@@ -274,10 +279,12 @@ def test_a_folder_that_cannot_be_written_is_named(shell: Shell) -> None:
         assert "taken" in ran.err
 
 
+@pytest.mark.sqlite("a server's database is not made by the plugin")
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_missing_secret_key_stops_every_command(shell: Shell, words: str) -> None:
     """Exit 2, and the setting is named; no database is made."""
-    ran = shell.run(f"{words} {ARGUMENTS.get(words, '')}", SECRET_KEY="")
+    url = f"sqlite:///{shell.folder / 'referrals.db'}"
+    ran = shell.run(f"{words} {ARGUMENTS.get(words, '')}", SECRET_KEY="", DATABASE_URL=url)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("SECRET_KEY is missing")
     assert list(shell.folder.iterdir()) == []
@@ -304,11 +311,12 @@ def test_a_wrong_database_is_named_without_its_password(shell: Shell, url: str, 
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.sqlite("a file")
 def test_a_file_that_is_no_database_is_left_alone(shell: Shell) -> None:
     """Exit 2, and the file keeps its content."""
     file = shell.folder / "referrals.db"
     file.write_text("shopping list\n" * 100)
-    ran = shell.run("status")
+    ran = shell.run("status", DATABASE_URL=f"sqlite:///{file}")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "DATABASE_URL: no database there: file is not a database\n"
     assert file.read_text() == "shopping list\n" * 100
@@ -344,6 +352,29 @@ def test_a_crm_that_is_not_there_is_named(office: Shell) -> None:
         ran = office.run("connect hubspot", HUBSPOT_API_URL=url)
     assert (ran.code, ran.out) == (1, "")
     assert "HubSpot did not answer GET /account-info/" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "connect espocrm --url https://10.1.2.3/espo",
+            "--url leads to 10.1.2.3, which is no public address; where that is meant, put "
+            "10.1.2.3, or the network it is in, into CRM_NETWORKS\n",
+        ),
+        (
+            "connect pipedrive --url https://evil.example.com",
+            "--url must be at *.pipedrive.com, or at an address in CRM_NETWORKS\n",
+        ),
+        (
+            "connect bottlecrm --url http://crm.example.com",
+            "--url must begin with https:// (http:// is for addresses in CRM_NETWORKS only)\n",
+        ),
+    ],
+)
+def test_an_address_where_no_crm_should_be_is_refused(shell: Shell, line: str, says: str) -> None:
+    """Exit 2, before a token is asked for; the setting that would allow it is named."""
+    assert shell.run(line, stdin=io.StringIO("token")) == Ran(2, "", says)
 
 
 def test_without_a_token_nothing_is_asked_where_nobody_can_answer(office: Shell) -> None:
@@ -563,10 +594,10 @@ def _ends(process: subprocess.Popen[str]) -> Iterator[None]:
 # ---------------------------------------------------------------------------- gunicorn
 
 
-def gunicorn(folder: Path, *options: str, **environ: str) -> subprocess.Popen[str]:
+def gunicorn(folder: Path, url: str, *options: str, **environ: str) -> subprocess.Popen[str]:
     """The real server with the repository's own settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    settings = {"DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}"} | SERVING | environ
+    settings = {"DATABASE_URL": url} | SERVING | environ
     return subprocess.Popen(
         [str(BIN / "gunicorn"), "-c", str(ROOT / "gunicorn.conf.py"), *options, "wsgi:app"],
         cwd=folder,
@@ -587,11 +618,11 @@ def gunicorn(folder: Path, *options: str, **environ: str) -> subprocess.Popen[st
     ],
 )
 def test_gunicorn_does_not_start_without_its_settings(
-    tmp_path: Path, missing: tuple[str, ...], workers: int
+    database_url: str, tmp_path: Path, missing: tuple[str, ...], workers: int
 ) -> None:
     """It ends by itself, not with 0, having named each missing setting once."""
     options = ("-b", "127.0.0.1:0", "-w", str(workers))
-    process = gunicorn(tmp_path, *options, **dict.fromkeys(missing, ""))
+    process = gunicorn(tmp_path, database_url, *options, **dict.fromkeys(missing, ""))
     with _ends(process):
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode not in (0, None)
@@ -600,9 +631,11 @@ def test_gunicorn_does_not_start_without_its_settings(
     assert "Booting worker" not in err
 
 
-def test_workers_without_settings_stop_gunicorn_under_other_settings_too(tmp_path: Path) -> None:
+def test_workers_without_settings_stop_gunicorn_under_other_settings_too(
+    database_url: str, tmp_path: Path
+) -> None:
     """Without the repository's ``gunicorn.conf.py`` the workers' own check stops it."""
-    process = gunicorn(tmp_path, "-c", os.devnull, "-b", "127.0.0.1:0", SECRET_KEY="")
+    process = gunicorn(tmp_path, database_url, "-c", os.devnull, "-b", "127.0.0.1:0", SECRET_KEY="")
     with _ends(process):
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode not in (0, None)
@@ -610,12 +643,12 @@ def test_workers_without_settings_stop_gunicorn_under_other_settings_too(tmp_pat
     assert err.count("Booting worker") == 1
 
 
-def test_gunicorn_answers_and_stops_when_told(tmp_path: Path) -> None:
+def test_gunicorn_answers_and_stops_when_told(database_url: str, tmp_path: Path) -> None:
     """With good settings ``/health`` is 200; SIGTERM ends it at once, open connections or not."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = gunicorn(tmp_path, "-b", f"127.0.0.1:{port}", "-w", "2")
+    process = gunicorn(tmp_path, database_url, "-b", f"127.0.0.1:{port}", "-w", "2")
     with _ends(process), requests.Session() as browser:
         until(lambda: _answers(browser, f"http://127.0.0.1:{port}/health"))
         answer = browser.get(f"http://127.0.0.1:{port}/health", timeout=5)

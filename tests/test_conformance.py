@@ -13,6 +13,7 @@ from tests.conformance.budgeting import TestBudget
 from tests.conformance.declaring import TestDeclaration
 from tests.conformance.failing import TestBadWeather
 from tests.conformance.forgetting import TestForgetting
+from tests.conformance.guarding import TestGuard
 from tests.conformance.installing import TestInstalling
 from tests.conformance.parsing import TestEvents
 from tests.conformance.reading import TestReading
@@ -28,6 +29,7 @@ __all__ = [
     "TestDeclaration",
     "TestEvents",
     "TestForgetting",
+    "TestGuard",
     "TestInstalling",
     "TestReading",
     "TestSubscribing",

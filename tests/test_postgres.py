@@ -1,269 +1,225 @@
-"""The plugin on PostgreSQL: a server of its own for these tests, where its binaries are found."""
+"""What is PostgreSQL's own: a schema that is migrated when told, hosts that do so together, a
+server that restarts, connections that break. All else is tested by running the suite on it."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import signal
 import subprocess
-import tempfile
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from plugin import clock
-from plugin.pipeline.lanes import Lanes
-from plugin.storage.database import Database
+from plugin.storage.database import MIGRATIONS, Database
 from plugin.storage.inbox import Inbox
-from plugin.storage.tables import delivery, metadata
-from tests.e2e.plant import Plant, free_port, running
+from plugin.storage.tables import account, counter, metadata
+from tests.databases import Databases, Server
+from tests.e2e.plant import ROOT, Plant, running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.postgresql
 
 PATIENCE = 30.0  # seconds
-ROLE = "spiral"
+NOW = 1_800_000_000_000  # milliseconds
+OLD = [one.revision for one in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][1:]
 
 
-# --------------------------------------------------------------------------- the server
+@pytest.fixture
+def server(databases: Databases) -> Server:
+    assert isinstance(databases, Server)
+    return databases
 
 
-def binaries() -> Path | None:
-    """Where the newest server's programs lie."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
-    found = shutil.which("initdb")
-    return installed[-1].parent if installed else Path(found).parent if found else None
-
-
-def _version(initdb: Path) -> float:
-    return float(initdb.parts[-3])
-
-
-def unprivileged() -> dict[str, Any]:
-    """Arguments for ``subprocess``: PostgreSQL refuses to run as root."""
-    if os.getuid():
-        return {}
-    names = {one.pw_name for one in pwd.getpwall()}
-    who = pwd.getpwnam(next(one for one in ("postgres", "nobody") if one in names))
-    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
-
-
-@contextmanager
-def serving(programs: Path) -> Iterator[str]:
-    """A fresh server on the loopback; yields the address of its databases."""
-    whom = unprivileged()
-    # pytest's own folders are closed to other users.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if whom:
-            os.chown(folder, whom["user"], whom["group"])
-        data = Path(folder) / "data"
-        choices = ("-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C", "--no-sync")
-        subprocess.run(
-            [programs / "initdb", *choices, "-D", data],
-            check=True,
-            cwd=folder,
-            capture_output=True,
-            **whom,
-        )
-        port = free_port()
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                [
-                    programs / "postgres",
-                    *("-D", data, "-p", str(port), "-k", folder),
-                    *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
-                ],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                **whom,
-            )
-        try:
-            url = f"postgresql+psycopg://{ROLE}@127.0.0.1:{port}"
-            _wait_for(url, server, log)
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(PATIENCE)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    engine = sa.create_engine(f"{url}/postgres", poolclass=sa.NullPool)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            engine.connect().close()
-        except sa.exc.OperationalError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    programs = binaries()
-    if programs is None:
-        pytest.skip("no PostgreSQL server here (Debian: apt-get install postgresql)")
-    with serving(programs) as url:
+@pytest.fixture
+def empty(server: Server) -> Iterator[str]:
+    """The address of a database without tables."""
+    with server.fresh(migrated=False) as url:
         yield url
 
 
-@pytest.fixture
-def url(server: str) -> Iterator[str]:
-    """An empty database."""
-    engine = sa.create_engine(
-        f"{server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE DATABASE referrals")
-    yield f"{server}/referrals"
-    with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE referrals WITH (FORCE)")
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    """A migrated database."""
-    opened = Database(url)
-    opened.upgrade()
-    yield opened
-    opened.close()
-
-
-# ------------------------------------------------------------------------------ tests
-
-
-def command(url: str, *words: str) -> subprocess.CompletedProcess[str]:
+def start(url: str, *words: str) -> subprocess.Popen[str]:
     """``python -m plugin …`` on this database."""
-    plant = Plant.__new__(Plant)  # only its settings are needed
-    plant.environ = {"DATABASE_URL": url, "SECRET_KEY": "a-test-key-of-32-characters-long"}
-    return plant.command(*words)
+    return subprocess.Popen(
+        [sys.executable, "-m", "plugin", *words],
+        cwd=ROOT,
+        env={"DATABASE_URL": url, "SECRET_KEY": "a-test-key-of-32-characters-long"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_a_server_is_migrated_only_when_told(url: str) -> None:
-    """A start on an empty or old schema exits 2 and says what to do; then it works."""
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, output, errors."""
+    out, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, out, err
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# -------------------------------------------------------------------------------- schema
+
+
+def test_a_server_is_migrated_only_when_told(empty: str) -> None:
+    """A start on an empty schema exits 2 and says what to do; then it works."""
+    told = "The database schema is not up to date: run `python -m plugin db upgrade` first.\n"
     for words in (("status",), ("worker", "--until-idle"), ("pause", "hubspot")):
-        refused = command(url, *words)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.stderr == (
-            "The database schema is not up to date: run `python -m plugin db upgrade` first.\n"
-        )
+        assert ended(start(empty, *words)) == (2, "", told)
     for _ in range(2):  # a second time has nothing left to do
-        upgraded = command(url, "db", "upgrade")
-        assert (upgraded.returncode, upgraded.stderr) == (0, "")
-        assert upgraded.stdout == "The database schema is up to date.\n"
-    status = command(url, "status")
-    assert (status.returncode, status.stderr) == (0, "")
-    assert status.stdout.startswith("No account is connected.")
-    idle = command(url, "worker", "--until-idle")
-    assert (idle.returncode, idle.stdout, idle.stderr) == (0, "", "")
+        upgraded = ended(start(empty, "db", "upgrade"))
+        assert upgraded == (0, "The database schema is up to date.\n", "")
+    assert ended(start(empty, "worker", "--until-idle")) == (0, "", "")
 
 
-def test_the_migrations_make_exactly_the_tables(database: Database) -> None:
-    """A migrated database and ``tables.py`` do not differ, here as on SQLite."""
-    with database.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+@pytest.mark.parametrize("revision", OLD)
+def test_every_older_schema_is_brought_up_to_date(empty: str, revision: str) -> None:
+    """Afterwards it does not differ from ``tables.py``; before, nothing starts on it."""
+    with closing(Database(empty)) as database:
+        with database.write() as connection:
+            command.upgrade(database._alembic(connection), revision)
+        assert not database.is_current()
+        database.upgrade()
+        assert database.is_current()
+        with database.read() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
 
 
-def test_two_upgrades_at_once_do_not_disturb_each_other(url: str) -> None:
+def test_several_upgrades_at_once_do_not_disturb_each_other(empty: str) -> None:
     """Several hosts may be deployed together: each upgrade ends well."""
-    plant = Plant.__new__(Plant)
-    plant.environ = {"DATABASE_URL": url, "SECRET_KEY": "a-test-key-of-32-characters-long"}
-    results: list[subprocess.CompletedProcess[str]] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(plant.command("db", "upgrade")))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [(one.returncode, one.stderr) for one in results] == [(0, "")] * 3
+    upgrades = [start(empty, "db", "upgrade") for _ in range(3)]
+    assert [ended(one) for one in upgrades] == [(0, "The database schema is up to date.\n", "")] * 3
 
 
-def test_a_lane_is_held_by_one_at_a_time(database: Database) -> None:
-    """Two workers on two hosts: the second gets the lane when the first gives it back."""
-    here, there = (Lanes(database, clock.now_ms) for _ in range(2))
+# ------------------------------------------------------------------------- interruptions
+
+
+@contextmanager
+def working(plant: Plant) -> Iterator[subprocess.Popen[str]]:
+    """A real worker beside the installation."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "plugin", "worker"],
+        cwd=ROOT,
+        env=plant.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        held = here.take("account:1")
-        assert held is not None
-        assert there.take("account:1") is None
-        with held.write() as connection:
-            connection.execute(sa.select(1))
-        here.release(held)
-        second = there.take("account:1")
-        assert second is not None
-        assert second.token > held.token
+        yield worker
     finally:
-        here.close()
-        there.close()
+        worker.terminate()
+        worker.communicate(timeout=PATIENCE)
 
 
-def test_deliveries_of_many_requests_are_all_kept(database: Database) -> None:
-    """The group-committing inbox stores every delivery once."""
-    inbox = Inbox(database, clock.now_ms)
-    bodies = [f"[{n}]".encode() for n in range(200)]
-
-    def put(part: list[bytes]) -> None:
-        for body in part:
-            inbox.put(crm="hubspot", endpoint="", body=body)
-
-    threads = [threading.Thread(target=put, args=(bodies[n::8],)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    inbox.close()
-    with database.read() as connection:
-        kept = connection.execute(sa.select(delivery.c.body)).scalars().all()
-    assert sorted(map(bytes, kept)) == sorted(bodies)
-
-
-def test_the_main_job_works(database: Database, url: str, tmp_path: Path) -> None:
-    """Webhooks in, fields and tasks out: a referral, a merge and an erasure, on PostgreSQL."""
-    with running(tmp_path, DATABASE_URL=url) as plant:
+def test_web_and_worker_outlive_a_restart_of_the_server(server: Server) -> None:
+    """Every connection breaks, in the middle of work; what was delivered meanwhile is worked off
+    by the same processes, and nothing is done twice."""
+    with running(server) as plant:
         plant.connect("--fallback-owner", "64492917")
-        anna = plant.contact("Anna", "Sommer", company="Bäckerei Sommer")
-        bernd = plant.contact("Bernd", "Keller", email="bernd.keller@example.com")
-        double = plant.contact("Bernd", "Keller")
-        plant.change(bernd, spiral_referrer_name="Frau Sommer von der Bäckerei Sommer")
-        plant.bought(bernd)
-        plant.rate(bernd, "delighted")
+        with working(plant) as worker:
+            for n in range(3):
+                names = [f"Erika{n}{letter}" for letter in "abcde"]
+                found = [plant.contact(one, "Beispiel") for one in names]
+                for one in found:
+                    plant.bought(one)
+                if n == 0:  # at work by then
+                    eventually(lambda found=found: plant.stage(found[0]) is not None)
+                server.restart()
+            eventually(lambda: len(plant.tasks()) == 15)
+            assert worker.poll() is None
         plant.settle()
-        assert plant.fields(bernd, "stage", "referrer") == {
-            "stage": "satisfaction",
-            "referrer": f"Anna Sommer ({anna})",
-        }
-        assert plant.open_tasks(anna) == ["tell_outcome", "thank_referrer"]
 
-        merged = plant.ui("POST", f"contacts/{bernd}/merge", other=double)["id"]
-        plant.settle()
-        assert plant.fields(merged, "stage", "referrer") == {
-            "stage": "satisfaction",
-            "referrer": f"Anna Sommer ({anna})",
-        }
-        assert plant.open_tasks(anna) == ["tell_outcome", "thank_referrer"]
+        assert plant.open_tasks() == ["ask_origin"] * 15
+        assert plant.count("SELECT count(*) FROM delivery WHERE state != 'done'") == 0
+        assert plant.count("SELECT count(*) FROM lane WHERE holder != ''") == 0
 
-        plant.ui("POST", f"contacts/{anna}/gdpr")
-        plant.settle()
-        assert plant.fields(merged, "referrer", "referrer_name") == {
-            "referrer": None,
-            "referrer_name": None,
-        }
-        assert plant.count("SELECT count(*) FROM contact WHERE last_name = 'Sommer'") == 0
-        shown = plant.command("status")
-        assert shown.returncode == 0, shown.stderr
-        assert "3 known" not in shown.stdout
-        assert "parked" not in shown.stdout
+
+def test_a_connection_lost_in_a_transaction_leaves_nothing(database: Database) -> None:
+    """The writer hears of it, and the next transaction finds a good connection."""
+    row = {"name": "work", "subject": "done", "n": 1, "last_at": 0}
+
+    def interrupted() -> None:
+        with database.write() as connection:
+            connection.execute(sa.insert(counter), row)
+            mine = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with database.write() as other:
+                other.execute(sa.select(sa.func.pg_terminate_backend(mine)))
+
+    with pytest.raises(sa.exc.OperationalError):
+        interrupted()
+    with database.write() as connection:
+        assert connection.execute(sa.select(counter)).all() == []
+        connection.execute(sa.insert(counter), row)
+
+
+# --------------------------------------------------------------------------- many writers
+
+
+def test_of_two_who_connect_one_account_at_once_one_is_told(server: Server) -> None:
+    """On a server writers do not queue up: there is one account, and the other admin reads a
+    sentence."""
+    row = {"crm": "hubspot", "crm_id": "4711001", "token": "", "connected_at": NOW}
+    ran: list[subprocess.CompletedProcess[str]] = []
+    with running(server) as plant:
+        assert str(plant.crm.portal.portal_id) == row["crm_id"]
+        late = threading.Thread(target=lambda: ran.append(plant.call("connect", "hubspot")))
+        with plant.parts.database.write() as connection:
+            connection.execute(sa.insert(account), row)
+            late.start()
+            eventually(lambda: waiting(plant.parts.database) == 1)
+        late.join(PATIENCE)
+        again = plant.call("connect", "hubspot")
+
+    assert [(one.returncode, one.stdout, one.stderr) for one in ran] == [
+        (1, "", "somebody else did the same at the same time: nothing was changed, try again\n")
+    ]
+    assert again.stdout.startswith("Reconnected HubSpot account 4711001.")
+
+
+def waiting(database: Database) -> int:
+    """How many of this database's sessions wait for a lock."""
+    with database.read() as connection:
+        found: int = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).scalar_one()
+        return found
+
+
+def test_two_web_servers_that_count_do_not_wait_for_each_other(database: Database) -> None:
+    """Counters are written in one order, whatever was refused first: otherwise PostgreSQL ends
+    one of two transactions, and the deliveries in it would not be kept."""
+
+    def add(connection: sa.Connection, subject: str) -> None:
+        connection.execute(
+            sa.update(counter).where(counter.c.subject == subject).values(n=counter.c.n + 1)
+        )
+
+    with database.write() as connection:
+        rows = [{"name": "refused", "subject": one, "n": 0, "last_at": 0} for one in "ab"]
+        connection.execute(sa.insert(counter), rows)
+    with database.write() as connection:
+        add(connection, "a")
+        faults: list[sa.engine.ExceptionContext] = []
+        sa.event.listen(database.engine, "handle_error", faults.append)
+        inbox = Inbox(database, lambda: NOW)
+        inbox._counts.update([("refused", "b"), ("refused", "a")])
+        inbox.count("refused", "b")  # the writer begins
+        eventually(lambda: waiting(database) == 1)
+        add(connection, "b")
+    inbox.close()
+
+    with database.read() as connection:
+        counted = connection.execute(sa.select(counter.c.subject, counter.c.n)).all()
+    assert (sorted(map(tuple, counted)), faults) == ([("a", 2), ("b", 3)], [])

@@ -9,6 +9,7 @@ from plugin.secrets import Vault
 
 OLD = "old-key-0123456789"
 NEW = "new-key-0123456789"
+LATEST = "latest-key-0123456789"
 STORED = (
     "gAAAAABrAkqz2Ya_TakXb2pzbj5aJjw3Wq_yYAHxjSL6Csejea"
     "6prkfQJyKZOEkteYuAG6DQa5Ed6JTKgTWjzMrvSxMas3XNSQ=="
@@ -81,6 +82,31 @@ def test_tombstones_of_all_keys_are_known_while_rotating() -> None:
         Vault([NEW]).tombstone("1", "23"),
         Vault([OLD]).tombstone("1", "23"),
     )
+
+
+def test_a_key_that_is_gone_is_still_known_by_its_tombstones() -> None:
+    """By what was kept of it, which is worth nothing without the present key; a second change
+    keeps both."""
+    once = Vault([NEW, OLD]).retired_keys()
+    twice = Vault([LATEST, NEW], retired=once).retired_keys()
+
+    assert Vault([LATEST], retired=twice).tombstones("1", "23") == (
+        Vault([LATEST]).tombstone("1", "23"),
+        Vault([NEW]).tombstone("1", "23"),
+        Vault([OLD]).tombstone("1", "23"),
+    )
+    with pytest.raises(ConfigurationError, match="cannot be read with SECRET_KEY"):
+        Vault([OLD], retired=twice)
+
+
+def test_what_is_kept_of_a_key_reads_no_credential() -> None:
+    """Nor can the key be told from it."""
+    (kept,) = Vault([NEW, OLD]).retired_keys()
+    salt = Vault([NEW]).decrypt(kept)
+
+    assert OLD not in salt
+    with pytest.raises(ConfigurationError):
+        Vault([salt]).decrypt(STORED)
 
 
 def test_a_vault_shows_nothing_of_its_keys() -> None:

@@ -20,6 +20,7 @@ from plugin.ports import (
     Session,
     Webhooks,
 )
+from plugin.reach import Reach
 from plugin.registry import adapters
 from tests.conformance.account import Account
 from tests.conformance.crms import CASES, CRMS, PAYLOADS, PUBLIC_URL, ROOT, cases_of, packages
@@ -94,6 +95,7 @@ class TestDeclaration(Promise):
         assert 400 <= said.too_large_status <= 599
         assert said.docs_url.startswith("https://")
         assert said.default_url == "" or said.default_url.startswith("https://")
+        assert not said.default_url or Reach(hosts=said.hosts).url_fault(said.default_url) is None
         assert said.replay_window <= said.signed  # a time nobody signed is worth nothing
 
     def test_settings_are_named_after_the_crm(self, name: str, adapter: Adapter) -> None:

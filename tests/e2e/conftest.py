@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.databases import Databases
 from tests.e2e.plant import Plant, running
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Plant]:
+def bare(databases: Databases) -> Iterator[Plant]:
     """An installation to which no account is connected yet."""
-    with running(tmp_path) as plant:
+    with running(databases) as plant:
         yield plant
 
 

@@ -26,6 +26,7 @@ from plugin.settings import load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
+from tests.databases import Databases
 from tests.e2e import installation
 from tests.e2e.installation import run_command, work_until_idle
 
@@ -279,7 +280,7 @@ class Plant:
 
 
 @contextmanager
-def running(folder: Path, portal: Portal | None = None, **environ: str) -> Iterator[Plant]:
+def running(databases: Databases, portal: Portal | None = None, **environ: str) -> Iterator[Plant]:
     """An installation with a fresh database; nothing is connected yet."""
     portal = portal or Portal(rate_limit=100_000)  # a test has no time to be modest
     port = free_port()
@@ -294,11 +295,12 @@ def running(folder: Path, portal: Portal | None = None, **environ: str) -> Itera
     with ExitStack() as stack:
         crm_url = stack.enter_context(serving(crm))
         settings = {
-            "DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}",
+            "DATABASE_URL": stack.enter_context(databases.fresh()),
             "SECRET_KEY": "a-test-key-of-32-characters-long",
             "PUBLIC_URL": public_url,
             "HUBSPOT_CLIENT_SECRET": portal.secret,
             "HUBSPOT_APP_ID": str(portal.app_id),
+            "CRM_NETWORKS": "127.0.0.0/8",
             "HUBSPOT_API_URL": crm_url,
             "HUBSPOT_TOKEN": portal.token,
             **environ,

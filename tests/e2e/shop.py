@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from pathlib import Path
 from unittest.mock import patch
 
 import sqlalchemy as sa
@@ -24,6 +23,7 @@ from plugin.settings import load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
+from tests.databases import Databases
 from tests.e2e.installation import run_command, serving, work_until_idle
 from tests.e2e.plant import free_port
 from tests.stand_in import Seen, StandIn
@@ -128,17 +128,18 @@ def stand_in(name: str) -> StandIn:
 
 
 @contextmanager
-def opened(folder: Path, name: str) -> Iterator[Shop]:
+def opened(databases: Databases, name: str) -> Iterator[Shop]:
     """A stand-in of this CRM, and the plugin with a fresh database; nothing is connected yet."""
     crm, adapter, port = stand_in(name), adapters()[name], free_port()
     declared = adapter.declaration
     with ExitStack() as stack:
         url = stack.enter_context(crm.serving())
         environ = {
-            "DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}",
+            "DATABASE_URL": stack.enter_context(databases.fresh()),
             "SECRET_KEY": "a-test-key-of-32-characters-long",
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "HUBSPOT_CLIENT_SECRET": SHARED_SECRET,
+            "CRM_NETWORKS": "127.0.0.0/8",
             declared.url_setting: url,
             **({declared.secret_setting: crm.shared_secret} if declared.secret_setting else {}),
             **({declared.app_id_setting: crm.link().app_id} if declared.app_id_setting else {}),

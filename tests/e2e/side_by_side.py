@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -16,6 +15,7 @@ from plugin.sandbox.portal import Portal
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox, serving
 from plugin.sandbox.webhooks import Outbox
+from tests.databases import Databases
 from tests.e2e.installation import POLL, Quiet
 from tests.e2e.plant import Plant, running
 
@@ -31,7 +31,7 @@ OWN_APP = Portal(
 
 
 @contextmanager
-def two_portals(folder: Path, second: Portal = SECOND) -> Iterator[tuple[Plant, Plant]]:
+def two_portals(databases: Databases, second: Portal = SECOND) -> Iterator[tuple[Plant, Plant]]:
     """An installation as either portal sees it; nothing is connected yet.
 
     With an app of its own the second portal delivers to an address of its own.
@@ -40,7 +40,7 @@ def two_portals(folder: Path, second: Portal = SECOND) -> Iterator[tuple[Plant, 
     with ExitStack() as stack:
         apps: dict[str, Flask] = {}
         api = stack.enter_context(_one_address(apps))
-        one = stack.enter_context(running(folder, FIRST, HUBSPOT_API_URL=api))
+        one = stack.enter_context(running(databases, FIRST, HUBSPOT_API_URL=api))
         url = one.environ["PUBLIC_URL"] + "/webhooks/hubspot"
         url += f"/{second.portal_id}" if own else ""
         crm = Sandbox(second, outbox=Outbox(second, target=url, public_url=url, retry_unit=0.05))

@@ -29,6 +29,7 @@ from plugin.sandbox.server import create_sandbox
 from plugin.sandbox.webhooks import sign
 from plugin.storage.database import Database
 from plugin.storage.tasks import key_in
+from tests.databases import Databases
 from tests.e2e.installation import Quiet
 from tests.e2e.plant import ROOT, Plant, free_port, running
 
@@ -130,9 +131,7 @@ def picture(plant: Plant) -> Picture:
         "tasks": tasks,
         "books": sorted(plant.rows("SELECT kind, cause, state FROM task")),
         "referrals": sorted(plant.rows("SELECT referred_id, text, outcome FROM referral")),
-        "named": plant.count(
-            "SELECT count(*) FROM delivery WHERE CAST(body AS TEXT) LIKE '%anna.sommer%'"
-        ),
+        "named": sum(b"anna.sommer" in body for (body,) in plant.rows("SELECT body FROM delivery")),
         "unfinished": plant.count("SELECT count(*) FROM delivery WHERE state != 'done'")
         + plant.count("SELECT count(*) FROM hint WHERE kind = 'contact'"),
     }
@@ -161,9 +160,9 @@ def played(plant: Plant, at: int, die: Callable[[], None]) -> list[Picture]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+def undisturbed(databases: Databases) -> list[Picture]:
     """The story without any death."""
-    with connected(tmp_path_factory.mktemp("undisturbed")) as plant:
+    with connected(databases) as plant:
         pictures = played(plant, -1, lambda: None)
     books = [[(kind, state) for kind, _, state in one["books"]] for one in pictures]
     assert books == [
@@ -202,8 +201,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
 
 
 @contextmanager
-def connected(folder: Path) -> Iterator[Plant]:
-    with running(folder) as plant:
+def connected(databases: Databases) -> Iterator[Plant]:
+    with running(databases) as plant:
         plant.connect("--fallback-owner", "64492917")
         yield plant
 
@@ -303,11 +302,11 @@ MOMENTS = [
     ids=[f"{STORY[step].__name__}, {'after' if a else 'before'} {p}" for step, p, a in MOMENTS],
 )
 def test_a_worker_killed_at_a_write_leaves_nothing_undone(
-    tmp_path: Path, undisturbed: list[Picture], step: int, path: str, *, after: bool
+    databases: Databases, undisturbed: list[Picture], step: int, path: str, *, after: bool
 ) -> None:
     """Killed before a call or between the call and its answer: the next worker comes to the
     same fields, links and tasks."""
-    with connected(tmp_path) as plant:
+    with connected(databases) as plant:
 
         def die() -> None:
             code, _ = killed_worker(plant, lambda _, called: called == path, after=after)
@@ -320,7 +319,7 @@ def test_a_worker_killed_at_a_write_leaves_nothing_undone(
 @pytest.mark.parametrize("step", range(len(STORY)), ids=[one.__name__ for one in STORY])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_worker_killed_at_any_call_leaves_nothing_undone(
-    tmp_path: Path, undisturbed: list[Picture], step: int, *, after: bool
+    databases: Databases, undisturbed: list[Picture], step: int, *, after: bool
 ) -> None:
     """The same for every single call of the story."""
     number = 0
@@ -328,7 +327,7 @@ def test_a_worker_killed_at_any_call_leaves_nothing_undone(
     while not alive:
         number += 1
         codes: list[int] = []
-        with connected(tmp_path / str(number)) as plant:
+        with connected(databases) as plant:
 
             def die(plant: Plant = plant, codes: list[int] = codes, number: int = number) -> None:
                 code, _ = killed_worker(
@@ -343,10 +342,10 @@ def test_a_worker_killed_at_any_call_leaves_nothing_undone(
 
 @pytest.mark.slow
 def test_another_worker_takes_over_within_fifteen_seconds(
-    tmp_path: Path, undisturbed: list[Picture]
+    databases: Databases, undisturbed: list[Picture]
 ) -> None:
     """A worker that waits goes on by itself where the dead one's lease ends, in real time."""
-    with connected(tmp_path) as plant:
+    with connected(databases) as plant:
 
         def die() -> None:
             code, _ = killed_worker(plant, lambda _, path: path == "tasks/batch/create", after=True)
@@ -432,12 +431,12 @@ def dies_at_commit(plant: Plant, number: int, *, after: bool) -> bool:
 
 
 def test_a_worker_that_dies_at_a_commit_leaves_nothing_undone(
-    tmp_path: Path, undisturbed: list[Picture], deadly: None
+    databases: Databases, undisturbed: list[Picture], deadly: None
 ) -> None:
     """Between two calls, too, nothing is lost: a few of its transactions."""
     for number in (5, 12):
         for after in (False, True):
-            with connected(tmp_path / f"{number}{after}") as plant:
+            with connected(databases) as plant:
 
                 def die(plant: Plant = plant, number: int = number, *, after: bool = after) -> None:
                     assert dies_at_commit(plant, number, after=after)
@@ -449,7 +448,7 @@ def test_a_worker_that_dies_at_a_commit_leaves_nothing_undone(
 @pytest.mark.parametrize("step", range(len(STORY)), ids=[one.__name__ for one in STORY])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_worker_that_dies_at_any_commit_leaves_nothing_undone(
-    tmp_path: Path, undisturbed: list[Picture], deadly: None, step: int, *, after: bool
+    databases: Databases, undisturbed: list[Picture], deadly: None, step: int, *, after: bool
 ) -> None:
     """The same for every single transaction of the story."""
     number = 0
@@ -457,7 +456,7 @@ def test_a_worker_that_dies_at_any_commit_leaves_nothing_undone(
     while died:
         number += 1
         deaths: list[bool] = []
-        with connected(tmp_path / str(number)) as plant:
+        with connected(databases) as plant:
 
             def die(plant: Plant = plant, deaths: list[bool] = deaths, n: int = number) -> None:
                 deaths.append(dies_at_commit(plant, n, after=after))

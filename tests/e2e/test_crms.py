@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,7 @@ from plugin.manifest import manifest
 from plugin.ports import ReferrerForm, Webhooks
 from plugin.registry import adapters
 from plugin.storage import accounts
+from tests.databases import Databases, contents
 from tests.e2e.shop import Shop, opened
 from tests.stand_in import Fault, Unsupported
 
@@ -23,9 +23,9 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 @pytest.fixture(params=list(adapters()))
-def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+def fresh(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Shop]:
     """Nothing is connected yet."""
-    with opened(tmp_path, request.param) as shop:
+    with opened(databases, request.param) as shop:
         yield shop
 
 
@@ -456,9 +456,8 @@ def test_a_privacy_deletion_by_command_leaves_no_trace(shop: Shop) -> None:
     shop.settle()
     shop.parts.database.forget_freed_pages()
 
-    folder = Path(shop.environ["DATABASE_URL"].removeprefix("sqlite:///")).parent
-    files = [one for one in folder.iterdir() if one.name.startswith("referrals.db")]
-    assert [one.name for one in files if b"Quittenbaum" in one.read_bytes()] == []
+    stored = contents(shop.parts.database)
+    assert [name for name, content in stored.items() if b"quittenbaum" in content] == []
 
 
 def test_every_field_of_the_manifest_has_a_place(shop: Shop) -> None:

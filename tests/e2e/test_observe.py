@@ -11,6 +11,7 @@ import pytest
 
 from plugin.manifest import manifest
 from plugin.sandbox.portal import CONTACTS, Portal
+from tests.databases import Databases
 from tests.e2e.plant import Plant, running
 
 READS = ("/batch/read", "/search")
@@ -256,9 +257,9 @@ def test_installing_is_planned_first_and_done_once(bare: Plant) -> None:
     assert writes(bare) == {}
 
 
-def test_where_not_all_fields_fit_the_plan_says_which(tmp_path: Path) -> None:
+def test_where_not_all_fields_fit_the_plan_says_which(databases: Databases) -> None:
     """The most important come first, and the plugin works with those."""
-    with running(tmp_path, Portal(custom_properties=5)) as plant:
+    with running(databases, Portal(custom_properties=5)) as plant:
         plant.call("connect", "hubspot")
         done = plant.call("install", "hubspot", COLUMNS="200")
 

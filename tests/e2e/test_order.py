@@ -8,7 +8,6 @@ order, in a CRM of its own and with the same clock, so ids and instants are alwa
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,9 +32,9 @@ from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox
 from plugin.settings import load_settings
-from plugin.storage.database import Database
 from plugin.storage.tables import delivery
 from plugin.storage.tasks import key_in
+from tests.databases import Databases
 from tests.e2e.installation import Quiet
 from tests.e2e.plant import Plant
 
@@ -221,12 +220,10 @@ def second_act(town: Town) -> None:
 class Theatre:
     """One server for the CRMs of all performances, each under a path of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, databases: Databases, folder: Path) -> None:
+        self._databases = databases
         self._folder = folder
         self._apps: dict[str, Any] = {}
-        self._empty = folder / "empty.db"
-        with closing(Database(f"sqlite:///{self._empty}")) as database:
-            database.upgrade()
         self.url = ""
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
@@ -254,30 +251,28 @@ class Theatre:
         number = str(len(self._apps))
         crm = Sandbox(Portal(rate_limit=1_000_000))
         self._apps[number] = create_sandbox(crm)
-        path = self._folder / f"{number}.db"
-        shutil.copy(self._empty, path)
-        environ = {
-            "DATABASE_URL": f"sqlite:///{path}",
-            "SECRET_KEY": "a-test-key-of-32-characters-long",
-            "HUBSPOT_CLIENT_SECRET": crm.portal.secret,
-            "HUBSPOT_APP_ID": str(crm.portal.app_id),
-            "HUBSPOT_API_URL": f"{self.url}/{number}",
-            "HUBSPOT_TOKEN": crm.portal.token,
-        }
-        parts = open_parts(load_settings(environ))
-        try:
-            plant = Plant(crm, environ["HUBSPOT_API_URL"], parts, environ)
-            rules = self._folder / f"{number}.toml"
-            rules.write_text(policy)
-            plant.connect("--fallback-owner", "64492917", "--policy", str(rules))
-            yield plant
-        finally:
-            parts.database.close()
+        with self._databases.fresh() as url:
+            environ = {
+                "DATABASE_URL": url,
+                "SECRET_KEY": "a-test-key-of-32-characters-long",
+                "HUBSPOT_CLIENT_SECRET": crm.portal.secret,
+                "HUBSPOT_APP_ID": str(crm.portal.app_id),
+                "CRM_NETWORKS": "127.0.0.0/8",
+                "HUBSPOT_API_URL": f"{self.url}/{number}",
+                "HUBSPOT_TOKEN": crm.portal.token,
+            }
+            parts = open_parts(load_settings(environ))
+            with closing(parts.database):
+                plant = Plant(crm, environ["HUBSPOT_API_URL"], parts, environ)
+                rules = self._folder / f"{number}.toml"
+                rules.write_text(policy)
+                plant.connect("--fallback-owner", "64492917", "--policy", str(rules))
+                yield plant
 
 
 @pytest.fixture(scope="module")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    with Theatre(tmp_path_factory.mktemp("order")).open() as theatre:
+def theatre(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    with Theatre(databases, tmp_path_factory.mktemp("order")).open() as theatre:
         yield theatre
 
 

@@ -22,6 +22,7 @@ from plugin.ports import AccountFacts
 from plugin.storage import accounts
 from plugin.storage.database import Database
 from plugin.storage.inbox import Inbox
+from tests.databases import Databases
 from tests.e2e.shop import Shop, opened, stand_in
 from tests.stand_in import Fault
 
@@ -34,9 +35,9 @@ def open_shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[ExitStack]:
         yield stack
 
 
-def shop_of(name: str, stack: ExitStack, folder: Path) -> Shop:
+def shop_of(name: str, stack: ExitStack, databases: Databases) -> Shop:
     """Connected, subscribed, installed."""
-    shop = stack.enter_context(opened(folder, name))
+    shop = stack.enter_context(opened(databases, name))
     shop.connect()
     shop.settle()
     return shop
@@ -46,10 +47,10 @@ def shop_of(name: str, stack: ExitStack, folder: Path) -> Shop:
 
 
 def test_two_accounts_of_one_crm_have_nothing_in_common(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """Each has its own address, and one's secret is no good at the other's."""
-    shop = shop_of("bottlecrm", open_shop, tmp_path)
+    shop = shop_of("bottlecrm", open_shop, databases)
     other = stand_in("bottlecrm")
     other._dice = Random(1)  # type: ignore[attr-defined]
     other._org.id = other.account_crm_id = str(uuid4())  # type: ignore[attr-defined]
@@ -75,9 +76,11 @@ def test_two_accounts_of_one_crm_have_nothing_in_common(
     assert set(shop.crm.flush()) == {401}
 
 
-def test_connecting_again_keeps_address_and_secrets(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_connecting_again_keeps_address_and_secrets(
+    open_shop: ExitStack, databases: Databases
+) -> None:
     """A new token changes nothing about the webhooks."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     before = shop.account()
     shop.command("connect", "pipedrive", typed=f"{shop.crm.token}\n")
     after = shop.account()
@@ -90,10 +93,10 @@ def test_connecting_again_keeps_address_and_secrets(open_shop: ExitStack, tmp_pa
 
 @pytest.mark.parametrize("name", ["pipedrive", "espocrm"])
 def test_webhooks_are_renewed_with_new_secrets(
-    name: str, open_shop: ExitStack, tmp_path: Path
+    name: str, open_shop: ExitStack, databases: Databases
 ) -> None:
     """What was signed with the old ones is refused from then on."""
-    shop = shop_of(name, open_shop, tmp_path)
+    shop = shop_of(name, open_shop, databases)
     shop.crm.contact("Erika", "Beispiel")
     old = list(shop.crm.deliveries)
     shop.crm.deliveries.clear()
@@ -106,9 +109,9 @@ def test_webhooks_are_renewed_with_new_secrets(
     assert set(shop.crm.flush()) == {401}
 
 
-def test_a_secret_made_by_hand_may_be_rotated(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_secret_made_by_hand_may_be_rotated(open_shop: ExitStack, databases: Databases) -> None:
     """The one before stays valid for what is still on its way, until it is replaced."""
-    shop = shop_of("bottlecrm", open_shop, tmp_path)
+    shop = shop_of("bottlecrm", open_shop, databases)
     shop.crm.contact("Erika", "Beispiel")
     late = list(shop.crm.deliveries)
     shop.crm.deliveries.clear()
@@ -123,10 +126,10 @@ def test_a_secret_made_by_hand_may_be_rotated(open_shop: ExitStack, tmp_path: Pa
 
 
 def test_an_outdated_signature_is_accepted_until_told_not_to(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """EspoCRM's legacy header; the other one is good before and after."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     shop.crm.contact("Erika", "Beispiel")
     (one,) = shop.crm.deliveries
     legacy = {name: value for name, value in one.headers.items() if name != "Signature"}
@@ -143,9 +146,9 @@ def test_an_outdated_signature_is_accepted_until_told_not_to(
 # ------------------------------------------------------------------- what the admin is told
 
 
-def test_what_is_left_to_do_is_said(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_what_is_left_to_do_is_said(open_shop: ExitStack, databases: Databases) -> None:
     """Without a secret nothing is believed, and ``status`` names the command."""
-    shop = open_shop.enter_context(opened(tmp_path, "bottlecrm"))
+    shop = open_shop.enter_context(opened(databases, "bottlecrm"))
     shop.command("connect", "bottlecrm", typed=f"{shop.crm.token}\n")
 
     status = shop.command("status")
@@ -157,10 +160,10 @@ def test_what_is_left_to_do_is_said(open_shop: ExitStack, tmp_path: Path) -> Non
 
 
 def test_without_an_administrator_fields_are_made_by_hand(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """The list says what to make where; once an administrator helps, all is there."""
-    shop = open_shop.enter_context(opened(tmp_path, "espocrm"))
+    shop = open_shop.enter_context(opened(databases, "espocrm"))
     shop.command("connect", "espocrm", typed=f"{shop.crm.token}\n")
     user, _, password = shop.environ.pop("ESPOCRM_ADMIN").partition(":")
 
@@ -174,9 +177,11 @@ def test_without_an_administrator_fields_are_made_by_hand(
     assert len(shop.account().fields or ()) == 19
 
 
-def test_a_person_still_in_the_crm_is_not_erased(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_person_still_in_the_crm_is_not_erased(
+    open_shop: ExitStack, databases: Databases
+) -> None:
     """They would be learned anew: delete them there first."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     contact = shop.crm.contact("Erika", "Beispiel")
     shop.settle()
 
@@ -187,10 +192,12 @@ def test_a_person_still_in_the_crm_is_not_erased(open_shop: ExitStack, tmp_path:
 # -------------------------------------------------------------------------------- budgets
 
 
-def test_a_spent_budget_is_waited_for_and_shown(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_spent_budget_is_waited_for_and_shown(
+    open_shop: ExitStack, databases: Databases, tmp_path: Path
+) -> None:
     """The plugin stops at its share of the day and loses nothing; with a larger one it goes on."""
     policy = tmp_path / "policy.toml"
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     used = shop.account().allowance
     assert used
     policy.write_text("[accounts]\nrate_share = 0.5\n", "utf-8")
@@ -210,10 +217,10 @@ def test_a_spent_budget_is_waited_for_and_shown(open_shop: ExitStack, tmp_path: 
 
 
 def test_refusals_of_one_call_block_the_account_with_the_reason(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """A revoked key: the account waits an hour, and connecting anew ends it."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     contact = shop.crm.contact("Erika", "Beispiel")
     shop.crm.faults.append(Fault(status=401))
     shop.crm.flush()
@@ -274,12 +281,12 @@ def test_no_fault_tells_the_address(
     status: int,
     told: list[str],
     open_shop: ExitStack,
-    tmp_path: Path,
+    databases: Databases,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Who knows it could deliver: it is neither logged nor answered."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     shop.crm.contact("Erika", "Beispiel")
     one = shop.crm.deliveries[0]
     caplog.clear()
@@ -295,10 +302,10 @@ def test_no_fault_tells_the_address(
 
 @pytest.mark.parametrize("fault", [OSError("hung up"), InvalidChunkSize(b"ZZ")])
 def test_a_body_that_breaks_off_is_no_fault_of_ours(
-    fault: Exception, open_shop: ExitStack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fault: Exception, open_shop: ExitStack, databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     """400, and nothing in the log."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     app = create_app(shop.parts.settings)
     open_shop.callback(close_app, app)
     caplog.clear()
@@ -325,20 +332,20 @@ def test_a_body_that_breaks_off_is_no_fault_of_ours(
     ],
 )
 def test_an_unknown_address_is_refused_without_repeating_it(
-    path: str, open_shop: ExitStack, tmp_path: Path
+    path: str, open_shop: ExitStack, databases: Databases
 ) -> None:
     """404 in plain text."""
-    shop = open_shop.enter_context(opened(tmp_path, "pipedrive"))
+    shop = open_shop.enter_context(opened(databases, "pipedrive"))
     answer = requests.post(shop.environ["PUBLIC_URL"] + path, data=b"{}", timeout=10)
     assert (answer.status_code, answer.text) == (404, "no such address\n")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_what_cannot_be_an_address_is_not_looked_up(
-    open_shop: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_shop: ExitStack, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL takes no NUL in a text."""
-    shop = open_shop.enter_context(opened(tmp_path, "pipedrive"))
+    shop = open_shop.enter_context(opened(databases, "pipedrive"))
     app = create_app(shop.parts.settings)
     open_shop.callback(close_app, app)
 
@@ -352,9 +359,9 @@ def test_what_cannot_be_an_address_is_not_looked_up(
 # ------------------------------------------------------------------------------- erasing
 
 
-def test_what_was_never_heard_of_is_not_erased(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_what_was_never_heard_of_is_not_erased(open_shop: ExitStack, databases: Databases) -> None:
     """The id may be somebody's one day: a tombstone would make us deaf to them."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     known = shop.crm.contact("Otto", "Beispiel")
     shop.settle()
     unborn = str(int(known) + 1)
@@ -371,10 +378,10 @@ def test_what_was_never_heard_of_is_not_erased(open_shop: ExitStack, tmp_path: P
 
 
 def test_an_id_that_was_merged_away_erases_the_present_one(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """The person, whatever they were called; and only once they are deleted in the CRM."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     one = shop.crm.contact("Rosalinde", "Quittenbaum", email="rosa@example.com")
     other = shop.crm.contact("Rosa", "Quittenbaum", email="r@example.com")
     shop.settle()
@@ -394,9 +401,11 @@ def test_an_id_that_was_merged_away_erases_the_present_one(
     assert shop.rows("SELECT crm_id FROM contact") == []
 
 
-def test_a_paused_account_erases_once_it_is_resumed(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_paused_account_erases_once_it_is_resumed(
+    open_shop: ExitStack, databases: Databases
+) -> None:
     """Which is said."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     contact = shop.crm.contact("Rosalinde", "Quittenbaum")
     shop.settle()
     shop.crm.delete(contact)
@@ -414,9 +423,9 @@ def test_a_paused_account_erases_once_it_is_resumed(open_shop: ExitStack, tmp_pa
     assert shop.rows("SELECT crm_id FROM contact") == []
 
 
-def test_an_erasure_need_not_wait_for_the_crm(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_an_erasure_need_not_wait_for_the_crm(open_shop: ExitStack, databases: Databases) -> None:
     """Whoever knows that the contact is deleted there says so."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     contact = shop.crm.contact("Rosalinde", "Quittenbaum")
     shop.settle()
     shop.crm.delete(contact)
@@ -434,10 +443,10 @@ def test_an_erasure_need_not_wait_for_the_crm(open_shop: ExitStack, tmp_path: Pa
 
 
 def test_one_installation_under_two_addresses_is_noticed(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """``connect`` warns, and every further hint names the account."""
-    shop = shop_of("espocrm", open_shop, tmp_path)
+    shop = shop_of("espocrm", open_shop, databases)
     first, url = shop.account().crm_id, shop.environ["ESPOCRM_URL"]
     again = url.replace("127.0.0.1", "localhost")
     second = again.removeprefix("http://")
@@ -454,9 +463,11 @@ def test_one_installation_under_two_addresses_is_noticed(
     assert f"run `python -m plugin subscribe espocrm --account {second}`" in shown
 
 
-def test_without_a_public_address_no_fields_are_made(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_without_a_public_address_no_fields_are_made(
+    open_shop: ExitStack, databases: Databases
+) -> None:
     """What the command needs is said before it begins."""
-    shop = open_shop.enter_context(opened(tmp_path, "pipedrive"))
+    shop = open_shop.enter_context(opened(databases, "pipedrive"))
     shop.environ["PUBLIC_URL"] = ""
     shop.command("connect", "pipedrive", typed=f"{shop.crm.token}\n")
     needs = "PUBLIC_URL is missing: the webhooks need an address\n"
@@ -466,9 +477,11 @@ def test_without_a_public_address_no_fields_are_made(open_shop: ExitStack, tmp_p
     assert shop.account().fields is None
 
 
-def test_fields_stay_where_webhooks_could_not_be_made(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_fields_stay_where_webhooks_could_not_be_made(
+    open_shop: ExitStack, databases: Databases
+) -> None:
     """The message says what is there, and what tries the rest again."""
-    shop = open_shop.enter_context(opened(tmp_path, "pipedrive"))
+    shop = open_shop.enter_context(opened(databases, "pipedrive"))
     shop.command("connect", "pipedrive", typed=f"{shop.crm.token}\n")
     shop.crm.faults.append(Fault(on="POST .*/webhooks", status=403))
 
@@ -483,10 +496,10 @@ def test_fields_stay_where_webhooks_could_not_be_made(open_shop: ExitStack, tmp_
 
 
 def test_secrets_renewed_while_a_command_waits_are_not_undone(
-    open_shop: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_shop: ExitStack, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It works with the account as it is once the lane is free."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     take = Lanes.take
     renewed: list[str | None] = []
 
@@ -504,10 +517,10 @@ def test_secrets_renewed_while_a_command_waits_are_not_undone(
 
 
 def test_what_a_command_spends_of_the_days_budget_is_kept(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """The worker goes on from it."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     before = shop.account().allowance
     shop.command("sweep", "pipedrive")
     after = shop.account().allowance
@@ -520,10 +533,10 @@ def test_what_a_command_spends_of_the_days_budget_is_kept(
 
 
 def test_webhooks_are_in_order_only_while_somebody_looks(
-    open_shop: ExitStack, tmp_path: Path
+    open_shop: ExitStack, databases: Databases
 ) -> None:
     """A worker that has not looked for more than a day knows nothing of them."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     assert "webhooks    in order on" in shop.command("status")
     shop.wait(hours=27)
     shown = shop.command("status")
@@ -531,17 +544,17 @@ def test_webhooks_are_in_order_only_while_somebody_looks(
     assert "run `python -m plugin subscribe pipedrive`" in shown
 
 
-def test_a_budget_that_is_over_is_not_todays(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_budget_that_is_over_is_not_todays(open_shop: ExitStack, databases: Databases) -> None:
     """The CRM's next day began with a new one."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     assert "tokens used by the plugin until" in shop.command("status")
     shop.wait(hours=25)
     assert "budget      none of 24,000 tokens used by the plugin today" in shop.command("status")
 
 
-def test_after_uninstalling_nothing_is_advised(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_after_uninstalling_nothing_is_advised(open_shop: ExitStack, databases: Databases) -> None:
     """Paused is what it is meant to be."""
-    shop = shop_of("pipedrive", open_shop, tmp_path)
+    shop = shop_of("pipedrive", open_shop, databases)
     shop.command("uninstall", "pipedrive")
     shown = shop.command("status")
     assert "state       paused" in shown
@@ -549,9 +562,9 @@ def test_after_uninstalling_nothing_is_advised(open_shop: ExitStack, tmp_path: P
     assert "webhooks" not in shown
 
 
-def test_a_name_is_shown_as_it_is(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_a_name_is_shown_as_it_is(open_shop: ExitStack, databases: Databases) -> None:
     """Whatever brackets it has."""
-    shop = open_shop.enter_context(opened(tmp_path, "espocrm"))
+    shop = open_shop.enter_context(opened(databases, "espocrm"))
     shop.command("connect", "espocrm", typed=f"{shop.crm.token}\n")
     with shop.parts.database.write() as connection:
         accounts.save(connection, shop.account().id, name="[red]ACME[/b] GmbH")
@@ -561,9 +574,9 @@ def test_a_name_is_shown_as_it_is(open_shop: ExitStack, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------ administrators, ids
 
 
-def test_an_administrator_is_named_alone(open_shop: ExitStack, tmp_path: Path) -> None:
+def test_an_administrator_is_named_alone(open_shop: ExitStack, databases: Databases) -> None:
     """The password is typed, and a name has no colon."""
-    shop = open_shop.enter_context(opened(tmp_path, "espocrm"))
+    shop = open_shop.enter_context(opened(databases, "espocrm"))
     shop.command("connect", "espocrm", typed=f"{shop.crm.token}\n")
     said = shop.command("install", "espocrm", "--admin", "admin:hidden", typed="hidden\n", code=2)
     assert said == (
@@ -573,10 +586,10 @@ def test_an_administrator_is_named_alone(open_shop: ExitStack, tmp_path: Path) -
 
 
 def test_an_account_with_an_endless_id_is_refused(
-    open_shop: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_shop: ExitStack, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some databases would not take it."""
-    shop = open_shop.enter_context(opened(tmp_path, "espocrm"))
+    shop = open_shop.enter_context(opened(databases, "espocrm"))
     long = f"{shop.environ['ESPOCRM_URL']}/{'deep/' * 20}".rstrip("/")
     session = type(shop.adapter.connect(shop.crm.link()))
     facts = AccountFacts(crm_id=long[7:], name="", time_zone=None, currency=None)

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from plugin.sandbox.portal import CONTACTS, DEALS, Portal
+from tests.databases import Databases
 from tests.e2e.plant import Plant, running
 
 LENA = "64492917"
@@ -576,9 +577,9 @@ def test_asks_wait_while_a_deal_or_a_complaint_is_open(office: Plant) -> None:
 # -------------------------------------------------------------------------- time and policy
 
 
-def test_days_are_days_of_the_accounts_own_time_zone(tmp_path: Path) -> None:
+def test_days_are_days_of_the_accounts_own_time_zone(databases: Databases) -> None:
     """Late in the evening of New York it is tomorrow in Berlin, and no task is due then."""
-    with running(tmp_path, Portal(time_zone="America/New_York", rate_limit=100_000)) as plant:
+    with running(databases, Portal(time_zone="America/New_York", rate_limit=100_000)) as plant:
         plant.connect("--fallback-owner", LENA)
         plant.set_clock(datetime(2027, 3, 5, 3, 30, tzinfo=UTC))  # Thursday 22:30
         anna = customer(plant, "Anna", "Sommer")

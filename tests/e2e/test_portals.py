@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.databases import Databases
 from tests.e2e.plant import Plant
 from tests.e2e.side_by_side import FIRST, OWN_APP, two_portals
 
@@ -28,18 +28,18 @@ def connect(plant: Plant, *options: str, **environ: str) -> str:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Pair]:
+def shared(databases: Databases) -> Iterator[Pair]:
     """Two portals that use one app."""
-    with two_portals(tmp_path) as (one, two):
+    with two_portals(databases) as (one, two):
         connect(one)
         connect(two)
         yield one, two
 
 
 @pytest.fixture
-def apart(tmp_path: Path) -> Iterator[Pair]:
+def apart(databases: Databases) -> Iterator[Pair]:
     """The second portal has an app of its own."""
-    with two_portals(tmp_path, OWN_APP) as (one, two):
+    with two_portals(databases, OWN_APP) as (one, two):
         connect(one)
         said = connect(two, "--app-id", "777", HUBSPOT_CLIENT_SECRET=OWN_APP.secret)
         assert f"Webhooks go to {one.environ['PUBLIC_URL']}{OWN}\n" in said
@@ -217,10 +217,10 @@ def test_an_own_app_needs_its_secret(apart: Pair) -> None:
 
 
 def test_events_of_a_portal_that_is_not_connected_are_counted_and_dropped(
-    tmp_path: Path,
+    databases: Databases,
 ) -> None:
     """HubSpot gets its 2xx; one delivery may hold events of several portals."""
-    with two_portals(tmp_path) as (one, two):
+    with two_portals(databases) as (one, two):
         connect(one)
         anna, zoe = bought_unheard(one), bought_unheard(two)
         mixed = city(one, anna)[:-1] + b"," + city(two, zoe)[1:-1] + b"," + city(two, zoe)[1:]

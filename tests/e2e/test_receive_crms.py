@@ -16,6 +16,7 @@ from plugin.ports import Webhooks
 from plugin.registry import adapters
 from plugin.storage.inbox import Inbox
 from plugin.web.webhooks import MAX_BODY
+from tests.databases import Databases
 from tests.e2e.shop import Shop, opened, stand_in
 from tests.stand_in import Outgoing
 
@@ -27,12 +28,12 @@ UNTHINKABLE = "Teleporter.beamed"
 
 
 @pytest.fixture(scope="module")
-def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Shop]]:
+def shops(databases: Databases) -> Iterator[Mapping[str, Shop]]:
     """One server, one database, an account of each CRM, installed."""
     declared = {name: adapter.declaration for name, adapter in adapters().items()}
     (first,) = (name for name in CRMS if declared[name].secret_setting)
     with ExitStack() as stack:
-        shop = stack.enter_context(opened(tmp_path_factory.mktemp("shops"), first))
+        shop = stack.enter_context(opened(databases, first))
         found = {first: shop}
         for name in CRMS:
             if name != first:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plugin.sandbox.portal import CONTACTS, Portal
+from tests.databases import Databases
 from tests.e2e.plant import Plant, running
 
 LENA = "64492917"
@@ -466,9 +466,9 @@ def test_the_referrer_is_linked_where_the_account_has_labels(plant: Plant) -> No
     assert (labels(bernd), labels(zoe)) == ({}, {})
 
 
-def test_without_labels_the_referrer_is_kept_as_text(tmp_path: Path) -> None:
+def test_without_labels_the_referrer_is_kept_as_text(databases: Databases) -> None:
     """Smaller plans have none: everything else works."""
-    with running(tmp_path, Portal(labels=False)) as plant:
+    with running(databases, Portal(labels=False)) as plant:
         plant.connect()
         anna = plant.contact("Anna", "Sommer", email="anna@example.com")
         plant.settle()
