@@ -20,6 +20,7 @@ from plugin.referral.model import FieldChange
 from plugin.referral.names import split_referrers, text_key
 from plugin.storage import changes
 from plugin.storage.accounts import Account, instant, milliseconds
+from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import (
     contact,
@@ -98,9 +99,7 @@ def known_contacts(
     connection: sa.Connection, account: Account, ids: Iterable[str]
 ) -> dict[str, sa.Row[Any]]:
     rows = connection.execute(
-        sa.select(*KNOWN).where(
-            contact.c.account_id == account.id, contact.c.crm_id.in_(sorted(set(ids)))
-        )
+        sa.select(*KNOWN).where(contact.c.account_id == account.id, among(contact.c.crm_id, ids))
     )
     return {row.crm_id: row for row in rows}
 
@@ -125,7 +124,7 @@ def absorb_cards(
 def _links_to(account: Account, ids: Sequence[str], *, confirmed: bool) -> sa.ColumnElement[bool]:
     return sa.and_(
         referral.c.account_id == account.id,
-        referral.c.referrer_id.in_(ids),
+        among(referral.c.referrer_id, ids),
         referral.c.referrer_is_user.is_(False),
         referral.c.confirmed.is_(confirmed),
     )
@@ -168,7 +167,7 @@ def _index_names(
         return
     connection.execute(
         sa.delete(contact_key).where(
-            contact_key.c.account_id == account.id, contact_key.c.contact_id.in_(ids)
+            contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids)
         )
     )
     rows = [
@@ -183,7 +182,7 @@ def _index_names(
         .join(referral_key, referral_key.c.referral_id == referral.c.id)
         .where(
             referral_key.c.account_id == account.id,
-            referral_key.c.key.in_({row["key"] for row in rows}),
+            among(referral_key.c.key, {row["key"] for row in rows}),
         )
     )
     ripples.contacts.update(waiting.scalars())
@@ -225,7 +224,7 @@ def absorb_deals(
         (row.contact_id, row.deal_id)
         for row in connection.execute(
             sa.select(contact_deal.c.contact_id, contact_deal.c.deal_id).where(
-                contact_deal.c.account_id == account.id, contact_deal.c.contact_id.in_(ids)
+                contact_deal.c.account_id == account.id, among(contact_deal.c.contact_id, ids)
             )
         )
     }
@@ -348,5 +347,5 @@ def _present_values(account: Account, snapshot: ContactSnapshot) -> dict[str, st
 
 
 def drop_referrals(connection: sa.Connection, ids: Sequence[int]) -> None:
-    connection.execute(sa.delete(referral_key).where(referral_key.c.referral_id.in_(ids)))
-    connection.execute(sa.delete(referral).where(referral.c.id.in_(ids)))
+    connection.execute(sa.delete(referral_key).where(among(referral_key.c.referral_id, ids)))
+    connection.execute(sa.delete(referral).where(among(referral.c.id, ids)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -36,8 +37,11 @@ from plugin.referral.model import (
 from plugin.referral.ratings import ratings_from_changes
 from plugin.storage import changes
 from plugin.storage.accounts import Account, instant
+from plugin.storage.among import among
 from plugin.storage.tables import contact_deal, deal, referral, task, user
 from plugin.storage.tasks import LIVE, TaskState
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,8 @@ class Books:
     given_by: Mapping[str, Sequence[sa.Row[Any]]]
     asks: Mapping[str, Sequence[Ask]]
     emails: frozenset[str]
+    firsts: dict[tuple[str, str | None], tuple[int, str | None]] = field(default_factory=dict)
+    """What ``_first_on`` found: deals of hundreds of contacts are asked for by each of them."""
 
 
 def open_books(connection: sa.Connection, account: Account, ids: Sequence[str]) -> Books:
@@ -61,13 +67,13 @@ def open_books(connection: sa.Connection, account: Account, ids: Sequence[str]) 
     mine = account.id
     told = connection.execute(
         sa.select(referral)
-        .where(referral.c.account_id == mine, referral.c.referred_id.in_(ids))
+        .where(referral.c.account_id == mine, among(referral.c.referred_id, ids))
         .order_by(referral.c.position)
     ).all()
     given = connection.execute(
         sa.select(referral).where(
             referral.c.account_id == mine,
-            referral.c.referrer_id.in_(ids),
+            among(referral.c.referrer_id, ids),
             referral.c.referrer_is_user.is_(False),
             referral.c.outcome == MatchOutcome.LINKED,
         )
@@ -117,7 +123,7 @@ def _deals(
         sa.select(contact_deal.c.contact_id, contact_deal.c.deal_id)
         .where(
             contact_deal.c.account_id == mine,
-            contact_deal.c.contact_id.in_(sorted(set(contact_ids))),
+            among(contact_deal.c.contact_id, contact_ids),
         )
         .order_by(contact_deal.c.deal_id)
     ).all()
@@ -126,7 +132,7 @@ def _deals(
         deals_of[row.contact_id].append(row.deal_id)
     rows = connection.execute(
         sa.select(deal).where(
-            deal.c.account_id == mine, deal.c.crm_id.in_(sorted({r.deal_id for r in links}))
+            deal.c.account_id == mine, among(deal.c.crm_id, {r.deal_id for r in links})
         )
     )
     return deals_of, {row.crm_id: row for row in rows}
@@ -145,8 +151,8 @@ def _referrals_beside(
     return connection.execute(
         sa.select(referral).where(
             referral.c.account_id == mine,
-            referral.c.referred_id.in_(sorted(others)),
-            referral.c.referrer_id.in_(referrers),
+            among(referral.c.referred_id, others),
+            among(referral.c.referrer_id, referrers),
             referral.c.outcome == MatchOutcome.LINKED,
         )
     ).all()
@@ -158,7 +164,7 @@ def _asks(connection: sa.Connection, mine: int, ids: Sequence[str]) -> dict[str,
         sa.select(task.c.subject_id, task.c.kind, task.c.cause, task.c.done_on, task.c.state)
         .where(
             task.c.account_id == mine,
-            task.c.subject_id.in_(ids),
+            among(task.c.subject_id, ids),
             task.c.kind.in_(ASK_KINDS),
             task.c.state.in_((*LIVE, TaskState.DONE)),
         )
@@ -184,6 +190,7 @@ def case_of(books: Books, snapshot: ContactSnapshot, now: datetime) -> Case:
     values = snapshot.values
     given = tuple(_given(books, row) for row in books.given_by.get(card.crm_id, ()))
     locked = values.get("spiral_stage_locked") == "true"
+    consent = values.get("spiral_contact_consent", "").split(";")
     return Case(
         crm_id=card.crm_id,
         name=card.name or card.email,
@@ -202,11 +209,7 @@ def case_of(books: Books, snapshot: ContactSnapshot, now: datetime) -> Case:
         recommended_service=values.get("spiral_recommended_service", ""),
         recommended_words=values.get("spiral_recommended_words", ""),
         do_not_ask=values.get("spiral_do_not_ask") == "true",
-        consent=frozenset(
-            channel
-            for channel in Channel
-            if channel in values.get("spiral_contact_consent", "").split(";")
-        ),
+        consent=frozenset(channel for channel in Channel if channel in consent),
         locked_stage=_member(Stage, values.get("spiral_stage", "")) if locked else None,
         referrals=tuple(_referral(books, row) for row in books.referrals_of.get(card.crm_id, ())),
         given=given,
@@ -215,8 +218,11 @@ def case_of(books: Books, snapshot: ContactSnapshot, now: datetime) -> Case:
     )
 
 
-def _member(kind: Any, value: str) -> Any:
-    return kind(value) if value in {str(one) for one in kind} else None
+def _member(kind: type[E], value: str) -> E | None:
+    try:
+        return kind(value) if value else None
+    except ValueError:
+        return None
 
 
 def _is_employee(books: Books, email: str) -> bool:
@@ -263,7 +269,7 @@ def deal_of(books: Books, row: Any, contact_id: str) -> Deal:
         currency=raw["currency"],
         home_amount=_money(raw["home_amount"]),
         owner_id=raw["owner_id"],
-        lead=_lead(books, raw, contact_id) == contact_id,
+        lead=_lead(books, row, contact_id) == contact_id,
         first_seen_on=seen,
     )
 
@@ -272,11 +278,33 @@ def _money(value: str | None) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def _lead(books: Books, raw: Mapping[str, Any], contact_id: str) -> str:
+def _lead(books: Books, row: Any, contact_id: str) -> str:
     """The contact that tasks about a deal belong to."""
-    if raw["primary"]:
-        return str(raw["primary"])
-    return _created_first(books, [*raw["contact_ids"], contact_id])
+    if row.snapshot["primary"]:
+        return str(row.snapshot["primary"])
+    _, first = _first_on(books, row)
+    return contact_id if first is None else _created_first(books, (first, contact_id))
+
+
+def _first_on(books: Books, row: Any, referrer_id: str | None = None) -> tuple[int, str | None]:
+    """How many contacts a deal has, or has whom this contact referred, and who of them was created
+    first."""
+    asked = row.crm_id, referrer_id
+    if asked not in books.firsts:
+        them = [
+            one
+            for one in row.snapshot["contact_ids"]
+            if referrer_id is None or _is_referred_by(books, one, referrer_id)
+        ]
+        books.firsts[asked] = len(them), _created_first(books, them) if them else None
+    return books.firsts[asked]
+
+
+def _is_referred_by(books: Books, contact_id: str, referrer_id: str) -> bool:
+    return any(
+        row.referrer_id == referrer_id and row.outcome == MatchOutcome.LINKED
+        for row in books.referrals_of.get(contact_id, ())
+    )
 
 
 def _created_first(books: Books, contact_ids: Iterable[str]) -> str:
@@ -347,15 +375,8 @@ def _told_elsewhere(books: Books, row: Any) -> frozenset[str]:
         shared = books.deals.get(deal_id)
         if shared is None:
             continue
-        same = [
-            one
-            for one in shared.snapshot["contact_ids"]
-            if any(
-                other.referrer_id == row.referrer_id and other.outcome == MatchOutcome.LINKED
-                for other in books.referrals_of.get(one, ())
-            )
-        ]
-        if len(same) > 1 and _created_first(books, same) != row.referred_id:
+        count, first = _first_on(books, shared, row.referrer_id)
+        if count > 1 and first != row.referred_id:
             elsewhere.add(deal_id)
     return frozenset(elsewhere)
 

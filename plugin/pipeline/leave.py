@@ -12,6 +12,7 @@ from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, unlink
 from plugin.ports import ContactSnapshot
 from plugin.storage import changes
 from plugin.storage.accounts import Account
+from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import (
     alias,
@@ -34,8 +35,8 @@ def neighbours(connection: sa.Connection, account: Account, ids: Iterable[str]) 
             referral.c.referrer_is_user.is_(False),
             referral.c.referrer_id.is_not(None),
             sa.or_(
-                referral.c.referred_id.in_(sorted(wanted)),
-                referral.c.referrer_id.in_(sorted(wanted)),
+                among(referral.c.referred_id, wanted),
+                among(referral.c.referrer_id, wanted),
             ),
         )
     ).all()
@@ -49,7 +50,7 @@ def deals_of(connection: sa.Connection, account: Account, ids: Iterable[str]) ->
         connection.execute(
             sa.select(contact_deal.c.deal_id).where(
                 contact_deal.c.account_id == account.id,
-                contact_deal.c.contact_id.in_(sorted(set(ids))),
+                among(contact_deal.c.contact_id, ids),
             )
         ).scalars()
     )
@@ -66,7 +67,7 @@ def partners(connection: sa.Connection, account: Account, ids: Iterable[str]) ->
             mine,
             sa.and_(mine.c.account_id == theirs.c.account_id, mine.c.deal_id == theirs.c.deal_id),
         )
-        .where(mine.c.account_id == account.id, mine.c.contact_id.in_(wanted))
+        .where(mine.c.account_id == account.id, among(mine.c.contact_id, wanted))
     )
     return set(rows.scalars()) - set(wanted)
 
@@ -80,7 +81,7 @@ def pending_merges(
         sa.select(alias.c.old_id, alias.c.new_id).where(
             alias.c.account_id == account.id,
             alias.c.applied.is_(False),
-            alias.c.new_id.in_(ids),
+            among(alias.c.new_id, ids),
         )
     )
     merges = {row.old_id: row.new_id for row in told}
@@ -90,7 +91,7 @@ def pending_merges(
             sa.select(alias.c.old_id).where(
                 alias.c.account_id == account.id,
                 alias.c.applied.is_(True),
-                alias.c.old_id.in_(sorted(seen)),
+                among(alias.c.old_id, seen),
             )
         )
         for old in done.scalars():
@@ -216,6 +217,7 @@ def _merge_tasks(connection: sa.Connection, mine: int, old: str, new: str) -> No
             .values({name: new})
         )
     token = f"referrer={old}"
+    changed = []
     for row in connection.execute(
         sa.select(task.c.id, task.c.cause, task.c.mentions, task.c.also_on).where(
             task.c.account_id == mine,
@@ -227,14 +229,21 @@ def _merge_tasks(connection: sa.Connection, mine: int, old: str, new: str) -> No
         )
     ).all():
         parts = [f"referrer={new}" if part == token else part for part in row.cause.split(";")]
+        changed.append(
+            {
+                "id_": row.id,
+                "cause_": ";".join(parts),
+                "mentions_": [new if one == old else one for one in row.mentions],
+                "also_on_": [new if one == old else one for one in row.also_on],
+            }
+        )
+    if changed:
+        names = ("cause", "mentions", "also_on")
         connection.execute(
             sa.update(task)
-            .where(task.c.id == row.id)
-            .values(
-                cause=";".join(parts),
-                mentions=[new if one == old else one for one in row.mentions],
-                also_on=[new if one == old else one for one in row.also_on],
-            )
+            .where(task.c.id == sa.bindparam("id_"))
+            .values({name: sa.bindparam(f"{name}_") for name in names}),
+            changed,
         )
 
 
@@ -274,7 +283,7 @@ def let_go(
         sa.update(contact)
         .where(
             contact.c.account_id == account.id,
-            contact.c.crm_id.in_(ids),
+            among(contact.c.crm_id, ids),
         )
         .values(
             **EMPTY_CARD,
@@ -288,6 +297,6 @@ def let_go(
     )
     connection.execute(
         sa.delete(contact_key).where(
-            contact_key.c.account_id == account.id, contact_key.c.contact_id.in_(ids)
+            contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids)
         )
     )

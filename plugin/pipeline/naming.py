@@ -23,12 +23,13 @@ from plugin.pipeline.absorb import (
 from plugin.pipeline.leave import partners
 from plugin.ports import ContactSnapshot
 from plugin.referral.circles import Edge, refused
-from plugin.referral.matching import Match, Person, keys_of_told, match
+from plugin.referral.matching import Match, Person, Search
 from plugin.referral.model import Candidate, FieldChange, MatchOutcome, Pillar
-from plugin.referral.names import parse_name, split_referrers, text_key
+from plugin.referral.names import split_referrers, text_key
 from plugin.referral.ratings import said_since
 from plugin.storage import changes
 from plugin.storage.accounts import Account, instant, milliseconds
+from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import (
     contact,
@@ -55,43 +56,71 @@ class _Told:
     pillar: Pillar | None
 
 
-def update_referrals(
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What became of one name, and under which keys the person may turn up later."""
+
+    told: _Told
+    keys: frozenset[str]
+    match: Match
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """What the texts on a batch of contacts say now, compared with what they said before."""
+
+    existing: Mapping[tuple[str, str], sa.Row[Any]]
+    """(Referred contact, key of the text) → the referral as it is stored."""
+    wanted: Mapping[tuple[str, str], _Told]
+    found: Sequence[_Found]
+    """Of those that are not linked yet."""
+
+
+def look_up(
     connection: sa.Connection,
     account: Account,
     snapshots: Sequence[ContactSnapshot],
     *,
     now: datetime,
-    ripples: Ripples,
-) -> None:
-    """Make the referrals of these contacts follow the text on them."""
+) -> Naming | None:
+    """Search for those who are named and not linked yet; None where nobody is or was named. Only
+    reads: it takes a while where a name is frequent."""
     ids = [snapshot.card.crm_id for snapshot in snapshots]
     existing: dict[tuple[str, str], sa.Row[Any]] = {
         (row.referred_id, row.text_key): row
         for row in connection.execute(
             sa.select(referral).where(
-                referral.c.account_id == account.id, referral.c.referred_id.in_(ids)
+                referral.c.account_id == account.id, among(referral.c.referred_id, ids)
             )
         )
     }
     texts = {s.card.crm_id: s.values.get(NAME_FIELD, "") for s in snapshots}
     if not existing and not any(texts.values()):
-        return
+        return None
     said = changes.of(connection, account.id, [one for one in ids if texts[one]])
     told = [one for s in snapshots for one in _told(s, said.get(s.card.crm_id, ()), now)]
     wanted = {(one.referred_id, one.key): one for one in told}
-
-    touched = _withdraw(
-        connection, [row for k, row in existing.items() if k not in wanted], ripples
-    )
-    touched |= _correct(connection, existing, wanted, ripples)
     unlinked = [
         one
         for key, one in wanted.items()
         if key not in existing or existing[key].outcome in WAITING
     ]
-    touched |= _match_all(connection, account, unlinked, ripples)
+    found = _match_all(connection, account, unlinked)
+    return Naming(existing=existing, wanted=wanted, found=found)
+
+
+def update_referrals(
+    connection: sa.Connection, account: Account, naming: Naming, ripples: Ripples
+) -> None:
+    """Make the referrals of these contacts follow the text on them."""
+    existing, wanted = naming.existing, naming.wanted
+    withdrawn = [row for key, row in existing.items() if key not in wanted]
+    touched = _withdraw(connection, withdrawn, ripples)
+    touched |= _correct(connection, existing, wanted, ripples)
+    touched |= _store_all(connection, account, naming, ripples)
     if touched:
-        _refuse_circles(connection, account, touched, ripples)
+        freed = {row.referrer_id for row in withdrawn if not row.referrer_is_user} - {None}
+        _refuse_circles(connection, account, touched | freed, ripples)
         ripples.contacts |= partners(connection, account, touched)
 
 
@@ -161,35 +190,44 @@ def _correct(
 # -------------------------------------------------------------------------- matching
 
 
-def _match_all(
-    connection: sa.Connection,
-    account: Account,
-    told: Sequence[_Told],
-    ripples: Ripples,
-) -> set[str]:
-    """Match these names and store what came of it; returns whose links changed."""
+def _match_all(connection: sa.Connection, account: Account, told: Sequence[_Told]) -> list[_Found]:
     if not told:
-        return set()
+        return []
     users = _users(connection, account)
     emails = {one.email for one in users if one.email}
-    touched: set[str] = set()
+    found = []
     for one in told:
-        keys = keys_of_told(parse_name(one.text, record_url=account.record_url))
-        people = [p for p in _people(connection, account, keys) if p.email not in emails]
-        found = match(
+        search = Search(
             one.text,
-            one.said_at,
-            [*people, *users],
             policy=account.policy.matching,
             pillar=one.pillar,
             record_url=account.record_url,
         )
-        row = _store(connection, account, one, found)
-        if found.winner:
-            touched.add(one.referred_id)
-            if not found.winner.is_user:
-                ripples.contacts.add(found.winner.crm_id)
-        _wait_for(connection, account, row, keys if found.outcome in WAITING else ())
+        keys = frozenset(key[:160] for key in search.keys)
+        people = [p for p in _people(connection, account, search, keys) if p.email not in emails]
+        match = search.match(one.said_at, [*people, *users])
+        found.append(_Found(told=one, keys=keys, match=match))
+    return found
+
+
+def _store_all(
+    connection: sa.Connection, account: Account, naming: Naming, ripples: Ripples
+) -> set[str]:
+    """Store what came of the names; returns whose links changed."""
+    touched: set[str] = set()
+    waiting: dict[int, frozenset[str]] = {}
+    for one in naming.found:
+        told, match = one.told, one.match
+        row = _store(
+            connection, account, told, naming.existing.get((told.referred_id, told.key)), match
+        )
+        if match.winner:
+            touched.add(told.referred_id)
+            if not match.winner.is_user:
+                ripples.contacts.add(match.winner.crm_id)
+        waiting[row] = one.keys if match.outcome in WAITING else frozenset()
+    if waiting:
+        _wait_for(connection, account, waiting)
     return touched
 
 
@@ -210,25 +248,47 @@ def _users(connection: sa.Connection, account: Account) -> list[Person]:
     return people
 
 
-def _people(connection: sa.Connection, account: Account, keys: Iterable[str]) -> list[Person]:
-    rows = connection.execute(
-        sa.select(*PERSON)
-        .where(
+def _people(
+    connection: sa.Connection, account: Account, search: Search, keys: Iterable[str]
+) -> list[Person]:
+    """The contacts who may be meant. Of a frequent name there are thousands: those who cannot
+    matter are passed by before they are read whole."""
+    named = connection.execute(
+        sa.select(
+            contact.c.crm_id,
+            contact.c.first_name,
+            contact.c.last_name,
+            contact.c.company,
+            contact.c.city,
+        ).where(
             contact.c.account_id == account.id,
             contact.c.gone_at.is_(None),
             contact.c.crm_id.in_(
                 sa.select(contact_key.c.contact_id).where(
-                    contact_key.c.account_id == account.id,
-                    contact_key.c.key.in_([key[:160] for key in sorted(keys)]),
+                    contact_key.c.account_id == account.id, among(contact_key.c.key, keys)
                 )
             ),
         )
+    )
+    ids = [crm_id for crm_id, *name in named if search.may_find(*name)]
+    if not ids:
+        return []
+    rows = connection.execute(
+        sa.select(*PERSON)
+        .where(contact.c.account_id == account.id, among(contact.c.crm_id, ids))
         .order_by(contact.c.crm_id)
     )
     return [person_of(row) for row in rows]
 
 
-def _store(connection: sa.Connection, account: Account, one: _Told, found: Match) -> int:
+def _store(
+    connection: sa.Connection,
+    account: Account,
+    one: _Told,
+    before: sa.Row[Any] | None,
+    found: Match,
+) -> int:
+    """Store what came of a name where it is not what came of it before; returns the row's id."""
     winner = found.winner
     outcome = found.outcome
     if winner and not winner.is_user and winner.crm_id == one.referred_id:
@@ -242,40 +302,50 @@ def _store(connection: sa.Connection, account: Account, one: _Told, found: Match
         "confirmed": False,
         "score": winner.score if winner else 0.0,
         "reasons": list(winner.reasons) if winner else [],
-        "candidates": [asdict(each) for each in found.candidates] if not winner else [],
+        "candidates": [_candidate_json(each) for each in found.candidates] if not winner else [],
     }
-    same = (
-        referral.c.account_id == account.id,
-        referral.c.referred_id == one.referred_id,
-        referral.c.text_key == one.key,
-    )
-    if not connection.execute(sa.update(referral).where(*same).values(**values)).rowcount:
-        connection.execute(
-            sa.insert(referral).values(
-                account_id=account.id,
-                referred_id=one.referred_id,
-                text_key=one.key,
-                said_at=milliseconds(one.said_at),
-                **values,
-            )
+    if before is None:
+        new = sa.insert(referral).values(
+            account_id=account.id,
+            referred_id=one.referred_id,
+            text_key=one.key,
+            said_at=milliseconds(one.said_at),
+            **values,
         )
-    stored: int = connection.execute(sa.select(referral.c.id).where(*same)).scalar_one()
-    return stored
+        return int(connection.execute(new.returning(referral.c.id)).scalar_one())
+    if any(getattr(before, name) != value for name, value in values.items()):
+        connection.execute(sa.update(referral).where(referral.c.id == before.id).values(**values))
+    return int(before.id)
 
 
 def _wait_for(
-    connection: sa.Connection, account: Account, referral_id: int, keys: Iterable[str]
+    connection: sa.Connection, account: Account, waiting: Mapping[int, frozenset[str]]
 ) -> None:
-    """Keep under which keys the person may turn up later."""
-    connection.execute(sa.delete(referral_key).where(referral_key.c.referral_id == referral_id))
+    """Keep under which keys the persons may turn up later: referral → keys."""
+    kept: dict[int, set[str]] = {one: set() for one in waiting}
+    for row in connection.execute(
+        sa.select(referral_key.c.referral_id, referral_key.c.key).where(
+            among(referral_key.c.referral_id, waiting)
+        )
+    ):
+        kept[row.referral_id].add(row.key)
+    changed = {one: keys for one, keys in waiting.items() if keys != kept[one]}
+    if not changed:
+        return
+    connection.execute(sa.delete(referral_key).where(among(referral_key.c.referral_id, changed)))
     upsert(
         connection,
         referral_key,
         [
-            {"account_id": account.id, "key": key[:160], "referral_id": referral_id}
+            {"account_id": account.id, "key": key, "referral_id": one}
+            for one, keys in changed.items()
             for key in sorted(keys)
         ],
     )
+
+
+def _candidate_json(one: Candidate) -> dict[str, Any]:
+    return {**asdict(one), "reasons": list(one.reasons)}
 
 
 def stored_candidates(raw: Iterable[Mapping[str, Any]]) -> tuple[Candidate, ...]:
@@ -289,7 +359,7 @@ def _refuse_circles(
     connection: sa.Connection, account: Account, touched: set[str], ripples: Ripples
 ) -> None:
     """The referral said first stands; the one that closes a circle is refused."""
-    rows = _component(connection, account, touched)
+    rows = _above(connection, account, touched)
     closing = refused(
         Edge(
             referred_id=row.referred_id,
@@ -312,26 +382,29 @@ def _refuse_circles(
             ripples.contacts |= {row.referred_id, row.referrer_id}
 
 
-def _component(
-    connection: sa.Connection, account: Account, start: set[str]
-) -> Sequence[sa.Row[Any]]:
-    """All links between contacts that hang together with these contacts."""
+def _above(connection: sa.Connection, account: Account, start: set[str]) -> Sequence[sa.Row[Any]]:
+    """All links by which these contacts, at some remove, were sent. Whether one closes a circle
+    depends on no others: of those who sent thousands, the thousands need not be read."""
     rows: dict[int, sa.Row[Any]] = {}
     seen: set[str] = set()
     front = start
     while front:
         seen |= front
         found = connection.execute(
-            sa.select(referral).where(
+            sa.select(
+                referral.c.id,
+                referral.c.referred_id,
+                referral.c.referrer_id,
+                referral.c.said_at,
+                referral.c.text_key,
+                referral.c.outcome,
+            ).where(
                 referral.c.account_id == account.id,
                 referral.c.outcome.in_((MatchOutcome.LINKED, MatchOutcome.REFUSED_CIRCLE)),
                 referral.c.referrer_is_user.is_(False),
-                sa.or_(
-                    referral.c.referred_id.in_(sorted(front)),
-                    referral.c.referrer_id.in_(sorted(front)),
-                ),
+                among(referral.c.referred_id, front),
             )
         ).all()
         rows |= {row.id: row for row in found}
-        front = {one for row in found for one in (row.referred_id, row.referrer_id)} - seen
+        front = {row.referrer_id for row in found} - seen
     return [rows[one] for one in sorted(rows)]

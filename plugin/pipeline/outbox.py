@@ -21,6 +21,7 @@ from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, Tas
 from plugin.referral.model import Priority
 from plugin.storage import hints, tasks
 from plugin.storage.accounts import Account
+from plugin.storage.among import among
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import task as table
@@ -103,7 +104,6 @@ class Outbox:
                     sent_at=now,
                     **({"doubtful": True} if doubtful else {}),
                 )
-        self._lane.check()
         try:
             created = self._session.create_tasks([self._draft(row) for row in rows])
         except CrmUnavailable as error:
@@ -124,10 +124,12 @@ class Outbox:
         failed = {failure.item: failure for failure in created.failures}
         unsent = []
         with self._lane.write() as connection:
+            made = created.crm_ids
+            _now_open(connection, {row.id: made[row.key] for row in rows if row.key in made})
             for row in rows:
-                if row.key in created.crm_ids:
-                    _now_open(connection, row.id, created.crm_ids[row.key])
-                elif row.key in failed:
+                if row.key in made:
+                    continue
+                if row.key in failed:
                     tasks.save(
                         connection,
                         [row.id],
@@ -165,9 +167,8 @@ class Outbox:
         """Adopt those that exist; returns the others."""
         found = self._found(rows)
         with self._lane.write() as connection:
-            for row in rows:
-                if same := found.get(row.key):
-                    _now_open(connection, row.id, same[0].crm_id, doubtful=True)
+            there = {row.id: found[row.key][0].crm_id for row in rows if row.key in found}
+            _now_open(connection, there, doubtful=True)
             done = [row for row in rows if any(one.done for one in found.get(row.key, ()))]
             self._look_again(connection, done)
         self._remove_doubles(rows, found)
@@ -195,7 +196,7 @@ class Outbox:
             table.c.state.not_in((TaskState.INTENDED, TaskState.SENDING)),
         ]
         if subject_ids is not None:
-            chosen.append(table.c.subject_id.in_(subject_ids))
+            chosen.append(among(table.c.subject_id, subject_ids))
         with self._database.read() as connection:
             rows = connection.execute(sa.select(table).where(*chosen)).all()
         if not rows:
@@ -223,7 +224,6 @@ class Outbox:
                 tasks.save(connection, [row.id], **values)
         if extra:
             log.warning("removing %s tasks that were made twice", len(extra))
-            self._lane.check()
             self._session.delete_tasks(extra)
 
     # ------------------------------------------------------------ withdrawing, reopening
@@ -282,7 +282,6 @@ class Outbox:
         """Change tasks; what failed, by id."""
         if not updates:
             return {}
-        self._lane.check()
         return {failure.item: failure for failure in self._session.update_tasks(updates)}
 
     def _now_in(
@@ -316,25 +315,28 @@ class Outbox:
 
     # --------------------------------------------------------------------- reading back
 
-    def read_back(self, rows: Sequence[sa.Row[Any]]) -> set[str]:
-        """What became of these open tasks; returns the contacts it matters to."""
+    def read_back(self, rows: Sequence[sa.Row[Any]], *, look_again: bool) -> int:
+        """What became of these open tasks; returns for how many contacts something did.
+
+        ``look_again``: they are marked in the same transaction; else they are just being looked at.
+        """
         changed: set[str] = set()
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             present = self._session.read_tasks([row.crm_id for row in part])
+            gone = [row for row in part if row.crm_id not in present]
+            done = [row for row in part if row.crm_id in present and present[row.crm_id].done]
+            if not (gone or done):
+                continue
             with self._lane.write() as connection:
-                for row in part:
-                    now = present.get(row.crm_id)
-                    if now is None:
-                        tasks.save(connection, [row.id], state=TaskState.DELETED)
-                    elif now.done:
-                        tasks.save(
-                            connection, [row.id], state=TaskState.DONE, done_on=self._day(now)
-                        )
-                    else:
-                        continue
-                    changed.add(row.subject_id)
-        return changed
+                tasks.save(connection, [row.id for row in gone], state=TaskState.DELETED)
+                for row in done:
+                    day = self._day(present[row.crm_id])
+                    tasks.save(connection, [row.id], state=TaskState.DONE, done_on=day)
+                if look_again:
+                    self._look_again(connection, [*gone, *done])
+            changed |= {row.subject_id for row in (*gone, *done)}
+        return len(changed)
 
     def _day(self, one: CrmTask) -> date:
         at = one.done_at or one.created_at
@@ -342,13 +344,20 @@ class Outbox:
 
 
 def _now_open(
-    connection: sa.Connection, task_id: int, crm_id: str, *, doubtful: bool | None = None
+    connection: sa.Connection, crm_ids: Mapping[int, str], *, doubtful: bool | None = None
 ) -> None:
-    """The CRM has it now: its words are there and need not be kept here."""
-    values: dict[str, Any] = {"crm_id": crm_id, "subject": None, "body": None}
+    """The CRM has these now: their words are there and need not be kept here."""
+    if not crm_ids:
+        return
+    values: dict[str, Any] = {"crm_id": sa.bindparam("crm_id_"), "subject": None, "body": None}
     if doubtful is not None:
         values["doubtful"] = doubtful
-    tasks.save(connection, [task_id], state=TaskState.OPEN, **values)
+    connection.execute(
+        sa.update(table)
+        .where(table.c.id == sa.bindparam("id_"))
+        .values(state=TaskState.OPEN, **values),
+        [{"id_": one, "crm_id_": crm_id} for one, crm_id in crm_ids.items()],
+    )
 
 
 def _kept(row: sa.Row[Any], same: Sequence[CrmTask]) -> CrmTask | None:
@@ -373,12 +382,19 @@ def _notes() -> Iterator[str]:
 
 
 def _taken_back(body: str) -> bool:
-    """Whether a completed task was completed by us."""
-    return any(note in body for note in _notes())
+    """Whether a completed task was completed by us: the note is a line of its own, as no name or
+    quoted word ever is."""
+    return not {line.strip() for line in body.splitlines()}.isdisjoint(_notes())
 
 
 def _without_note(body: str) -> str:
     """The text as it was before the task was taken back."""
-    for note in _notes():
-        body = body.replace(f"\n\n{note}", "").replace(note, "")
-    return body
+    notes = frozenset(_notes())
+    kept: list[str] = []
+    for line in body.split("\n"):
+        if line.strip() not in notes:
+            kept.append(line)
+            continue
+        while kept and not kept[-1].strip():
+            kept.pop()
+    return "\n".join(kept)

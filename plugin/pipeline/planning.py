@@ -7,7 +7,7 @@ matter in which order they became ready.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -19,17 +19,23 @@ from plugin.pipeline.todo import Intent
 from plugin.referral.asks import plan_week
 from plugin.referral.model import ASK_KINDS, TaskKind
 from plugin.referral.workdays import add_working_days, week_of
+from plugin.storage import tasks
 from plugin.storage.accounts import Account
+from plugin.storage.among import among
 from plugin.storage.tables import contact
 from plugin.storage.tables import task as table
 from plugin.storage.tasks import LIVE, TaskState
 
 BACK_AGAIN = (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED)
 """States of an ask in which its reason may bring it back."""
+PORTION = 500
+"""Contacts that are read at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Candidate:
+class Chosen:
+    """An ask that may be planned. ``order``: the best first."""
+
     order: tuple[int, int, str, str]
     contact_id: str
     intent: Intent
@@ -39,44 +45,69 @@ class _Candidate:
     """Open asks of this contact that it replaces."""
 
 
-def plan_asks(connection: sa.Connection, account: Account, today: date) -> int:
-    """Store the asks of this week that are not there yet; returns how many."""
-    by_owner: dict[str, list[_Candidate]] = defaultdict(list)
-    for owner, candidate in _candidates(connection, account):
-        by_owner[owner].append(candidate)
-    planned = 0
-    for owner, candidates in sorted(by_owner.items()):
-        already = _planned_this_week(connection, account, owner, today)
-        for one in plan_week(candidates, already, account.policy.asks):
-            _intend(connection, account, one, today)
-            planned += 1
-    return planned
+def choose_asks(connection: sa.Connection, account: Account, today: date) -> list[Chosen]:
+    """The asks of this week that are not there yet, over all who may be asked. Only reads, in
+    portions: that takes a while where they are many."""
+    owners = connection.execute(
+        sa.select(contact.c.ask_owner)
+        .distinct()
+        .where(contact.c.account_id == account.id, contact.c.ask_owner.is_not(None))
+        .order_by(contact.c.ask_owner)
+    ).scalars()
+    return [one for owner in owners.all() for one in _of_owner(connection, account, owner, today)]
 
 
-def _candidates(connection: sa.Connection, account: Account) -> list[tuple[str, _Candidate]]:
-    rows = connection.execute(
-        sa.select(contact.c.crm_id, contact.c.ask_owner, contact.c.ask).where(
-            contact.c.account_id == account.id, contact.c.ask_owner.is_not(None)
-        )
-    ).all()
+def store_asks(
+    connection: sa.Connection, account: Account, chosen: Sequence[Chosen], today: date
+) -> None:
+    """Store the asks that were chosen, and withdraw those they replace."""
+    new = []
+    for one in chosen:
+        for row in one.lower:
+            todo.withdraw(connection, row, reason="replaced")
+        if one.same is None:
+            new.append(todo.intended(account, one.contact_id, one.intent, today))
+            continue
+        due_on = add_working_days(today, one.intent.due_working_days)
+        todo.reopen(connection, one.same, due_on=due_on)
+        tasks.save(connection, [one.same.id], planned_on=today)
+    tasks.add(connection, account.id, new)
+
+
+def _of_owner(
+    connection: sa.Connection, account: Account, owner: str, today: date
+) -> Sequence[Chosen]:
+    policy = account.policy.asks
+    already = _planned_this_week(connection, account, owner, today)
+    best: tuple[Chosen, ...] = ()
+    if already >= policy.per_owner_and_week:
+        return best
+    candidates = sa.select(contact.c.crm_id, contact.c.ask).where(
+        contact.c.account_id == account.id, contact.c.ask_owner == owner
+    )
+    for rows in connection.execute(candidates.execution_options(yield_per=PORTION)).partitions():
+        best = plan_week([*best, *_candidates(connection, account, rows)], already, policy)
+    return best
+
+
+def _candidates(
+    connection: sa.Connection, account: Account, rows: Sequence[Any]
+) -> Iterator[Chosen]:
     asks: dict[str, list[Any]] = defaultdict(list)
-    for start in range(0, len(rows), 500):
-        for row in connection.execute(
-            sa.select(table).where(
-                table.c.account_id == account.id,
-                table.c.kind.in_(ASK_KINDS),
-                table.c.subject_id.in_([one.crm_id for one in rows[start : start + 500]]),
-            )
-        ):
-            asks[row.subject_id].append(row)
-    found = []
+    for row in connection.execute(
+        sa.select(table).where(
+            table.c.account_id == account.id,
+            table.c.kind.in_(ASK_KINDS),
+            among(table.c.subject_id, (one.crm_id for one in rows)),
+        )
+    ):
+        asks[row.subject_id].append(row)
     for row in rows:
-        if candidate := _candidate(row, asks[row.crm_id]):
-            found.append((row.ask_owner, candidate))
-    return found
+        if found := _candidate(row, asks[row.crm_id]):
+            yield found
 
 
-def _candidate(row: Any, asks: Sequence[Any]) -> _Candidate | None:
+def _candidate(row: Any, asks: Sequence[Any]) -> Chosen | None:
     intent = Intent(**row.ask["intent"])
     rank = ASK_KINDS.index(TaskKind(intent.kind))
     open_now = [one for one in asks if one.state in LIVE]
@@ -86,7 +117,7 @@ def _candidate(row: Any, asks: Sequence[Any]) -> _Candidate | None:
     if same is not None and same.state not in BACK_AGAIN:
         return None
     influence, stage, since, contact_id = row.ask["order"]
-    return _Candidate(
+    return Chosen(
         order=(influence, stage, since, contact_id),
         contact_id=row.crm_id,
         intent=intent,
@@ -107,16 +138,3 @@ def _planned_this_week(connection: sa.Connection, account: Account, owner: str, 
         )
     )
     return counted or 0
-
-
-def _intend(connection: sa.Connection, account: Account, one: _Candidate, today: date) -> None:
-    for row in one.lower:
-        todo.withdraw(connection, row, reason="replaced")
-    if one.same is not None:
-        due_on = add_working_days(today, one.intent.due_working_days)
-        todo.reopen(connection, one.same, due_on=due_on)
-        connection.execute(
-            sa.update(table).where(table.c.id == one.same.id).values(planned_on=today)
-        )
-    else:
-        todo.intend(connection, account, one.contact_id, one.intent, today)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -16,7 +17,7 @@ from plugin.pipeline.absorb import NAME_FIELD, Ripples
 from plugin.pipeline.casebook import Books, case_of, open_books, outcome_of
 from plugin.pipeline.erase import buried_names
 from plugin.pipeline.lanes import Lane
-from plugin.pipeline.naming import update_referrals
+from plugin.pipeline.naming import look_up, update_referrals
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.values import difference, field_values
 from plugin.ports import (
@@ -32,6 +33,7 @@ from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, hints, tasks
 from plugin.storage.accounts import Account, milliseconds
+from plugin.storage.among import among
 from plugin.storage.database import Database
 from plugin.storage.hints import Hint, HintKind
 from plugin.storage.tables import alias, contact, contact_deal
@@ -40,6 +42,13 @@ from plugin.texts import task_text
 
 log = logging.getLogger(__name__)
 
+DATABASE_AWAY = (
+    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError,
+    OSError,
+)  # fmt: skip
+"""Locked, restarting or full: no contact's fault, and over by itself."""
+PORTION = 500
+"""Hints that are marked in one transaction."""
 MISSING_GRACE = 60_000  # milliseconds: a record that vanished unannounced may just be merging
 
 
@@ -87,7 +96,7 @@ class Reconciler:
         """Bring these contacts in order; one that cannot be is parked, alone."""
         try:
             self._reconcile(batch)
-        except LeaseLost:
+        except (LeaseLost, *DATABASE_AWAY):
             raise
         except CrmRejected as error:
             self._halve(batch, str(error))
@@ -96,7 +105,7 @@ class Reconciler:
         except Exception as error:
             # Odd data of one contact must not stop the other ninety-nine.
             log.exception("contacts of account %s could not be reconciled", self._account.id)
-            self._halve(batch, f"internal error: {type(error).__name__}")
+            self._halve(batch, _why(error))
 
     def _halve(self, batch: Sequence[Hint], why: str) -> None:
         if len(batch) == 1:
@@ -115,8 +124,9 @@ class Reconciler:
         waiting, unsure = self._absorb(batch, loaded, with_history=history, ripples=ripples)
         self._read_back([one.card.crm_id for one in loaded.contacts])
         sure = [one for one in loaded.contacts if one.card.crm_id not in unsure]
-        decided = self._decide(sure, ripples)
-        refused = {} if self._account.observing else self._write_fields(decided)
+        decided, refused = self._decide(sure, ripples)
+        if not self._account.observing:
+            refused |= self._write_fields(decided)
         with self._lane.write() as connection:
             done = [
                 one
@@ -142,7 +152,7 @@ class Reconciler:
             seen = connection.scalar(
                 sa.select(sa.func.count()).where(
                     contact.c.account_id == self._account.id,
-                    contact.c.crm_id.in_([one.record_id for one in batch]),
+                    among(contact.c.crm_id, (one.record_id for one in batch)),
                     contact.c.seen_at.is_not(None),
                 )
             )
@@ -171,7 +181,7 @@ class Reconciler:
                 )
                 .where(
                     contact.c.account_id == self._account.id,
-                    contact.c.crm_id.in_(ids),
+                    among(contact.c.crm_id, ids),
                     contact.c.seen_at.is_not(None),
                 )
             )
@@ -208,11 +218,25 @@ class Reconciler:
                 ripples=ripples,
             )
             unsure = set(ripples.history) if self._keeps_history and not with_history else set()
-            sure = [one for one in loaded.contacts if one.card.crm_id not in unsure]
-            update_referrals(connection, account, sure, now=self._utc_now(), ripples=ripples)
+            self._spread(connection, ripples)
+        return self._take_names(batch, loaded, unsure, ripples), unsure
+
+    def _take_names(
+        self, batch: Sequence[Hint], loaded: Loaded, unsure: Container[str], ripples: Ripples
+    ) -> set[str]:
+        """Link who was named, let go who is gone; returns the missing ones that get a grace."""
+        sure = [one for one in loaded.contacts if one.card.crm_id not in unsure]
+        # Searching takes a while: not under the lock that incoming deliveries wait for.
+        with self._database.read() as connection:
+            naming = look_up(connection, self._account, sure, now=self._utc_now())
+        if naming is None and not loaded.missing:
+            return set()
+        with self._lane.write() as connection:
+            if naming is not None:
+                update_referrals(connection, self._account, naming, ripples)
             waiting = self._let_go(connection, batch, loaded, ripples)
             self._spread(connection, ripples)
-        return waiting, unsure
+        return waiting
 
     def _without_erased(self, connection: sa.Connection, loaded: Loaded) -> Loaded:
         """Where nothing may be written, names of erased people stay in the CRM's fields; they
@@ -244,7 +268,7 @@ class Reconciler:
             for row in connection.execute(
                 sa.select(alias).where(
                     alias.c.account_id == account.id,
-                    alias.c.old_id.in_(sorted(loaded.missing)),
+                    among(alias.c.old_id, loaded.missing),
                 )
             )
         }
@@ -261,7 +285,7 @@ class Reconciler:
             hints.mark(connection, account.id, HintKind.DEAL, theirs, due_at=self._now_ms())
             leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
             for row in tasks.of_subjects(connection, account.id, gone):
-                if row.state in tasks.LIVE:
+                if row.state in tasks.LIVE or row.state == TaskState.REFUSED:
                     todo.withdraw(connection, row, reason="contact_gone")
         return waiting
 
@@ -278,30 +302,69 @@ class Reconciler:
         self._outbox.check_doubtful(ids)
         with self._database.read() as connection:
             mine = tasks.of_subjects(connection, self._account.id, ids)
-        self._outbox.read_back([row for row in mine if row.state == TaskState.OPEN])
+        still_open = [row for row in mine if row.state == TaskState.OPEN]
+        self._outbox.read_back(still_open, look_again=False)
 
     # ---------------------------------------------------------------------- deciding
 
-    def _decide(self, snapshots: Sequence[ContactSnapshot], ripples: Ripples) -> list[_Decided]:
+    def _decide(
+        self, snapshots: Sequence[ContactSnapshot], ripples: Ripples
+    ) -> tuple[list[_Decided], dict[str, str]]:
+        """Decide and store what was decided; also returns contact → why it cannot be decided."""
         account, today = self._account, self._today
         ids = [one.card.crm_id for one in snapshots]
         # Deciding takes a while and nobody else writes these rows: only the result is written
         # under the lock that incoming deliveries wait for.
         with self._database.read() as connection:
             books = open_books(connection, account, ids)
-            existing = tasks.of_subjects(connection, account.id, ids)
-        decided = [self._decide_one(books, one, today) for one in snapshots]
+            existing = defaultdict(list)
+            for row in tasks.of_subjects(connection, account.id, ids):
+                existing[row.subject_id].append(row)
+        decided, odd = self._decide_each(books, snapshots, today)
         kept = [self._kept(books, one) for one in decided]
+        changed = [one.case.crm_id for one in decided if _has_changed(books, one)]
+        ripples.contacts |= self._concerned(changed)
         with self._lane.write() as connection:
-            for one in decided:
-                if not account.observing:
-                    self._compare(connection, books, one, existing, today)
+            if not account.observing:
+                new = [
+                    row
+                    for one in decided
+                    for row in self._compare(
+                        connection, books, one, existing[one.case.crm_id], today
+                    )
+                ]
+                tasks.add(connection, account.id, new)
             self._keep(connection, kept, decided)
-            changed = [one.case.crm_id for one in decided if _has_changed(books, one)]
-            if changed:
-                ripples.contacts |= leave.neighbours(connection, account, changed)
             self._spread(connection, ripples)
-        return decided
+        return decided, odd
+
+    def _concerned(self, changed: Sequence[str]) -> set[str]:
+        """Whom it concerns that the decisions about these contacts changed. Where they are very
+        many, most are marked right here, in portions: nobody else can write meanwhile. Too early
+        does no harm, as nothing is worked on before this batch is through."""
+        if not changed:
+            return set()
+        with self._database.read() as connection:
+            concerned = sorted(leave.neighbours(connection, self._account, changed))
+        while len(concerned) > PORTION:
+            now, concerned = concerned[:PORTION], concerned[PORTION:]
+            with self._lane.write() as connection:
+                self._spread(connection, Ripples(contacts=set(now)))
+        return set(concerned)
+
+    def _decide_each(
+        self, books: Books, snapshots: Sequence[ContactSnapshot], today: date
+    ) -> tuple[list[_Decided], dict[str, str]]:
+        decided: list[_Decided] = []
+        odd: dict[str, str] = {}
+        for one in snapshots:
+            try:
+                decided.append(self._decide_one(books, one, today))
+            except Exception as error:
+                # Only pure functions of this contact's data: the others need not be read again.
+                log.exception("contact of account %s could not be reconciled", self._account.id)
+                odd[one.card.crm_id] = _why(error)
+        return decided, odd
 
     def _decide_one(self, books: Books, snapshot: ContactSnapshot, today: date) -> _Decided:
         case = case_of(books, snapshot, self._utc_now())
@@ -322,14 +385,14 @@ class Reconciler:
         one: _Decided,
         existing: Sequence[Any],
         today: date,
-    ) -> None:
-        todo.compare(
+    ) -> list[dict[str, Any]]:
+        return todo.compare(
             connection,
             self._account,
             one.case.crm_id,
             one.decision.tasks,
             one.decision.ask,
-            [row for row in existing if row.subject_id == one.case.crm_id],
+            existing,
             lambda wanted: owner_for(books, wanted),
             today,
         )
@@ -389,12 +452,10 @@ class Reconciler:
                 links.append(link)
         refused: dict[str, str] = {}
         if updates:
-            self._lane.check()
             refused |= {
                 one.item: one.reason for one in self._session.write_fields(updates) if not one.gone
             }
         if links:
-            self._lane.check()
             refused |= {
                 one.item: one.reason for one in self._session.link_referrers(links) if not one.gone
             }
@@ -414,6 +475,11 @@ class Reconciler:
         return LinkUpdate(
             contact_id=one.case.crm_id, referrer_id=wanted if missing else None, remove=remove
         )
+
+
+def _why(error: Exception) -> str:
+    """Not in the error's own words: they may tell what customers said."""
+    return f"internal error: {type(error).__name__}"
 
 
 def owner_for(books: Books, wanted: WantedTask) -> str | None:

@@ -16,7 +16,6 @@ from plugin.referral.model import ASK_KINDS, AskCandidate, TaskKind, WantedTask
 from plugin.referral.workdays import add_working_days
 from plugin.storage import changes, tasks
 from plugin.storage.accounts import Account
-from plugin.storage.tables import task as table
 from plugin.storage.tasks import LIVE, TaskState, marker, task_key
 from plugin.texts import task_text
 
@@ -57,36 +56,26 @@ def intent_of(wanted: WantedTask, *, owner_id: str | None, language: str) -> Int
     )
 
 
-def intend(
-    connection: sa.Connection, account: Account, subject_id: str, intent: Intent, today: date
-) -> None:
-    """Store that this task is to be made. A second one with the same key is impossible."""
+def intended(account: Account, subject_id: str, intent: Intent, today: date) -> dict[str, Any]:
+    """This task as a row to be stored, before it is made."""
     key = task_key(account.crm_id, subject_id, intent.kind, intent.cause)
-    exists = connection.scalar(
-        sa.select(table.c.id).where(table.c.account_id == account.id, table.c.key == key)
-    )
-    if exists is not None:
-        return
-    connection.execute(
-        sa.insert(table).values(
-            account_id=account.id,
-            key=key,
-            kind=intent.kind,
-            cause=intent.cause,
-            subject_id=subject_id,
-            target_id=intent.target_id,
-            also_on=intent.also_on,
-            mentions=intent.mentions,
-            deal_id=intent.deal_id,
-            owner_id=intent.owner_id,
-            state=TaskState.INTENDED,
-            subject=intent.subject,
-            body=f"{intent.body}\n\n{marker(intent.kind, key)}",
-            priority=intent.priority,
-            due_on=add_working_days(today, intent.due_working_days),
-            planned_on=today,
-        )
-    )
+    return {
+        "key": key,
+        "kind": intent.kind,
+        "cause": intent.cause,
+        "subject_id": subject_id,
+        "target_id": intent.target_id,
+        "also_on": intent.also_on,
+        "mentions": intent.mentions,
+        "deal_id": intent.deal_id,
+        "owner_id": intent.owner_id,
+        "state": TaskState.INTENDED,
+        "subject": intent.subject,
+        "body": f"{intent.body}\n\n{marker(intent.kind, key)}",
+        "priority": intent.priority,
+        "due_on": add_working_days(today, intent.due_working_days),
+        "planned_on": today,
+    }
 
 
 def compare(
@@ -98,23 +87,26 @@ def compare(
     existing: Sequence[sa.Row[Any]],
     owner_of: Callable[[WantedTask], str | None],
     today: date,
-) -> None:
-    """Store what has to happen so that exactly the wanted tasks are open."""
+) -> list[dict[str, Any]]:
+    """What has to happen so that exactly the wanted tasks are open is stored; returns those that
+    are not there yet, to be stored with those of other contacts."""
+    new = []
     by_cause = {(row.kind, row.cause): row for row in sorted(existing, key=_weight)}
     kept: set[int] = set()
     for one in wanted:
         row = _found(one, by_cause)
         if row is None:
             intent = intent_of(one, owner_id=owner_of(one), language=account.language)
-            intend(connection, account, subject_id, intent, today)
+            new.append(intended(account, subject_id, intent, today))
             continue
         kept.add(row.id)
         if row.state in (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED):
             reopen(connection, row, due_on=add_working_days(today, one.due_working_days))
     for row in existing:
-        closable = row.state in LIVE or (row.state == TaskState.REFUSED and row.crm_id)
+        closable = row.state in LIVE or row.state == TaskState.REFUSED
         if row.id not in kept and closable and not _ask_stands(row, ask):
             withdraw(connection, row, reason="no_longer_wanted")
+    return new
 
 
 def _found(
@@ -160,8 +152,8 @@ def _ask_stands(row: sa.Row[Any], ask: AskCandidate | None) -> bool:
 
 def withdraw(connection: sa.Connection, row: sa.Row[Any], *, reason: str) -> None:
     """The reason has gone. Stored before the CRM is called, so that it never counts as done."""
-    never_sent = row.crm_id is None and row.state == TaskState.INTENDED
-    state = TaskState.WITHDRAWN if never_sent else TaskState.WITHDRAWING
+    never_made = row.crm_id is None and row.state in (TaskState.INTENDED, TaskState.REFUSED)
+    state = TaskState.WITHDRAWN if never_made else TaskState.WITHDRAWING
     tasks.save(connection, [row.id], state=state, reason=reason)
 
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 HOUR = 3_600_000  # milliseconds
 WEEK = 7 * 24 * HOUR
+TASKS = 500  # looked at in one go
 OVERLAP = 10 * 60_000  # search indexes and clocks lag: look a little further back
 
 
@@ -169,23 +170,18 @@ class Upkeep:
     def read_tasks(self, outbox: Outbox) -> int:
         """What became of all our open tasks; returns for how many contacts something did."""
         outbox.check_doubtful()
-        changed: set[str] = set()
-        after = 0
+        mine = self._account.id
+        found = after = 0
         while True:
             with self._database.read() as connection:
-                rows = tasks.in_state(
-                    connection, self._account.id, (TaskState.OPEN,), limit=500, after=after
-                )
+                rows = tasks.in_state(connection, mine, (TaskState.OPEN,), limit=TASKS, after=after)
             if not rows:
                 break
             after = rows[-1].id
-            changed |= outbox.read_back(rows)
+            found += outbox.read_back(rows, look_again=True)
         with self._lane.write() as connection:
-            hints.mark(
-                connection, self._account.id, HintKind.CONTACT, changed, due_at=self._now_ms()
-            )
-            accounts.save(connection, self._account.id, tasks_read_at=self._now_ms())
-        return len(changed)
+            accounts.save(connection, mine, tasks_read_at=self._now_ms())
+        return found
 
     def ids_due(self) -> bool:
         last = self._account.ids_checked_at or self._account.connected_at

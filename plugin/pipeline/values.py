@@ -49,7 +49,7 @@ def difference(wanted: Mapping[str, str], present: Mapping[str, str]) -> dict[st
     return {
         key: value
         for key, value in wanted.items()
-        if key in present and not same(key, value, present[key])
+        if key in present and value != present[key] and not same(key, value, present[key])
     }
 
 

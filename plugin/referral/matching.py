@@ -208,15 +208,14 @@ def _parts_with_a_typo(word: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Evidence:
-    """What one reading of the text says for a person. ``agrees``: it may be this person's name."""
+class _Fit:
+    """How well one reading of the text fits one of a person's name. ``place``: of the reading;
+    ``agrees``: it may be this person's name."""
 
-    points: float = 0.0
-    reasons: tuple[str, ...] = ()
-    agrees: bool = False
-
-
-_NOTHING = _Evidence()
+    place: int
+    points: float
+    reasons: tuple[str, ...]
+    agrees: bool
 
 
 def score(
@@ -227,27 +226,119 @@ def score(
     The reasons are keys of ``POINTS``. Without an exact e-mail, phone or record id nothing
     counts unless a surname fits. An exact hit whose name contradicts is worth less.
     """
-    evidence = [
-        _by_name(told_as, own, person) for own in person.readings for told_as in told.readings
-    ]
-    best = max(evidence, key=lambda one: one.points, default=_NOTHING)
-    exact = _exact_reasons(told, person)
-    points = best.points
-    if exact:
-        points = max(POINTS[reason] for reason in exact)
-        points += best.points if _may_be_named(told, person, evidence) else -_NAME_CONTRADICTS
-    if points <= 0:
-        return 0.0, ()
-    reasons = exact + best.reasons
-    if person.is_user and pillar is Pillar.EMPLOYEE:
-        points += POINTS["employee"]
-        reasons += ("employee",)
-    elif person.is_user and pillar is not None:
-        points -= POINTS["employee"]
-    return round(min(max(points, 0.0), 1.0), 2), reasons
+    return _Scales(told, pillar=pillar).weigh(person)
+
+
+class _Scales:
+    """One text against many people. The same names, companies and cities come again and again
+    among those whom it may mean: each is compared once.
+
+    Whoever cannot reach ``floor`` by the name and has nothing exact weighs nothing.
+    """
+
+    def __init__(self, told: ToldName, *, pillar: Pillar | None, floor: float = 0.0) -> None:
+        self._told = told
+        self._pillar = pillar
+        self._floor = floor
+        self._fits: dict[tuple[str, str], tuple[_Fit, ...]] = {}
+        self._surnames: dict[tuple[int, tuple[str, ...], tuple[str, ...]], str] = {}
+        self._given: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
+        self._supports: dict[tuple[int, str, str], tuple[float, tuple[str, ...]]] = {}
+
+    def weigh(self, person: Person) -> tuple[float, tuple[str, ...]]:
+        """The score and its reasons."""
+        fits = self._by_name(person.first_name, person.last_name)
+        exact = _exact_reasons(self._told, person)
+        if not exact and not any(self._may_reach_floor(fit) for fit in fits):
+            return 0.0, ()
+        points, reasons = 0.0, exact
+        if fits:
+            points, by_name = max(
+                (self._supported(fit, person.company, person.city) for fit in fits), key=_points
+            )
+            reasons += by_name
+        if exact:
+            best = max(POINTS[reason] for reason in exact)
+            named = _may_be_named(self._told, person, fits)
+            points = best + (points if named else -_NAME_CONTRADICTS)
+        if points <= 0:
+            return 0.0, ()
+        if person.is_user and self._pillar is Pillar.EMPLOYEE:
+            points += POINTS["employee"]
+            reasons += ("employee",)
+        elif person.is_user and self._pillar is not None:
+            points -= POINTS["employee"]
+        return round(min(max(points, 0.0), 1.0), 2), reasons
+
+    def may_weigh(self, first_name: str, last_name: str, company: str, city: str) -> bool:
+        """Whether a contact of this name may reach the floor, or has something exact."""
+        if _tells_exactly(self._told):
+            return True
+        return any(
+            self._may_reach_floor(fit) and self._supported(fit, company, city)[0] >= self._floor
+            for fit in self._by_name(first_name, last_name)
+        )
+
+    def _by_name(self, first_name: str, last_name: str) -> tuple[_Fit, ...]:
+        name = first_name, last_name
+        if name not in self._fits:
+            person = Person(crm_id="", first_name=first_name, last_name=last_name)
+            self._fits[name] = tuple(self._compared(person.readings))
+        return self._fits[name]
+
+    def _compared(self, readings: Iterable[Reading]) -> Iterator[_Fit]:
+        for own in readings:
+            for place, told in enumerate(self._told.readings):
+                one = place, own.surname, own.particles
+                if one not in self._surnames:
+                    self._surnames[one] = _surname_reason(told, own)
+                if surname := self._surnames[one]:
+                    called = place, own.given
+                    if called not in self._given:
+                        self._given[called] = _given_name(told.given, own.given)
+                    given, points = self._given[called]
+                    yield _Fit(
+                        place=place,
+                        points=POINTS[surname] + points,
+                        reasons=(surname, given) if given else (surname,),
+                        agrees=given != "given_name_differs",
+                    )
+
+    def _may_reach_floor(self, fit: _Fit) -> bool:
+        told = self._told.readings[fit.place]
+        most = POINTS["employee"]
+        if told.supports:
+            most += POINTS["company"] + POINTS["city"]
+        return fit.points + most - told.doubt >= self._floor
+
+    def _supported(self, fit: _Fit, company: str, city: str) -> tuple[float, tuple[str, ...]]:
+        """What a name that fits is worth together with company and city."""
+        told = self._told.readings[fit.place]
+        support, reasons = _NOTHING
+        if told.supports:
+            at = fit.place, company, city
+            if at not in self._supports:
+                found = _support(told, Person(crm_id="", company=company, city=city))
+                self._supports[at] = sum(found.values()), tuple(found)
+            support, reasons = self._supports[at]
+        points = max(fit.points + support - told.doubt, 0.0)
+        return (points, fit.reasons + reasons) if points else _NOTHING
+
+
+_NOTHING: tuple[float, tuple[str, ...]] = (0.0, ())
+
+
+def _points(weighed: tuple[float, tuple[str, ...]]) -> float:
+    return weighed[0]
+
+
+def _tells_exactly(told: ToldName) -> bool:
+    return bool(told.email or told.phone or told.record_ids)
 
 
 def _exact_reasons(told: ToldName, person: Person) -> tuple[str, ...]:
+    if not _tells_exactly(told):
+        return ()
     found = {
         # Users have ids of their own, which no link to a contact can mean.
         "record_id": not person.is_user and person.crm_id in told.record_ids,
@@ -257,29 +348,18 @@ def _exact_reasons(told: ToldName, person: Person) -> tuple[str, ...]:
     return tuple(reason for reason, true in found.items() if true)
 
 
-def _may_be_named(told: ToldName, person: Person, evidence: Sequence[_Evidence]) -> bool:
+def _may_be_named(told: ToldName, person: Person, fits: Sequence[_Fit]) -> bool:
     """Whether no name contradicts: one is missing, or one reading fits, or (people marry) the
     given name alone does."""
     return (
-        not evidence
-        or any(one.agrees for one in evidence)
+        not (told.readings and person.readings)
+        or any(fit.agrees for fit in fits)
         or any(
             _given_name(reading.given, own.given)[0] in _SAME_GIVEN_NAME
             for own in person.readings
             for reading in told.readings
         )
     )
-
-
-def _by_name(told: Reading, own: Reading, person: Person) -> _Evidence:
-    surname = _surname_reason(told, own)
-    if not surname:
-        return _NOTHING
-    given, given_points = _given_name(told.given, own.given)
-    support = _support(told, person)
-    points = POINTS[surname] + given_points + sum(support.values()) - told.doubt
-    reasons = (surname, *filter(None, (given,)), *support)
-    return _Evidence(points=max(points, 0.0), reasons=reasons, agrees=given != "given_name_differs")
 
 
 def _surname_reason(told: Reading, own: Reading) -> str:
@@ -385,6 +465,55 @@ def _telling(words: Sequence[str]) -> tuple[str, ...]:
 # -------------------------------------------------------------------------- deciding
 
 
+class Search:
+    """A told name and how it is searched for. ``record_url``: see ``parse_name``."""
+
+    def __init__(
+        self,
+        told_text: str,
+        *,
+        policy: MatchPolicy,
+        pillar: Pillar | None = None,
+        record_url: str | None = None,
+    ) -> None:
+        self._told = parse_name(told_text, record_url=record_url)
+        self._policy = policy
+        self._floor = _floor(policy)
+        self._scales = _Scales(self._told, pillar=pillar, floor=self._floor)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return keys_of_told(self._told)
+
+    def may_find(self, first_name: str, last_name: str, company: str, city: str) -> bool:
+        """Whether such a contact may make a difference to ``match``: of a frequent name most
+        do not, and need not be read whole."""
+        return self._scales.may_weigh(first_name, last_name, company, city)
+
+    def match(self, recorded_at: datetime, people: Iterable[Person]) -> Match:
+        """See the function of that name."""
+        present: list[Candidate] = []
+        late: list[tuple[datetime, Candidate]] = []
+        for person in set(people):
+            points, reasons = self._scales.weigh(person)
+            if not points or (points < self._floor and _EXACT.isdisjoint(reasons)):
+                continue
+            candidate = _candidate(person, points, reasons)
+            if person.created_at is None or person.created_at <= recorded_at:
+                present.append(candidate)
+            else:
+                late.append((person.created_at, candidate))
+        winner = _winner(sorted(present, key=_best_first), self._policy)
+        for _, candidate in sorted(late, key=lambda one: (one[0], _by_id(one[1]))):
+            if winner:
+                break
+            # Whoever joins can only stand in the way of the others: nobody else may win now.
+            if _wins(candidate, present, self._policy):
+                winner = candidate
+            present.append(candidate)
+        return _match(winner, present, self._policy)
+
+
 def match(
     told_text: str,
     recorded_at: datetime,
@@ -400,27 +529,14 @@ def match(
     time, and the first who wins is linked. So a link that was possible once stays, whoever
     is created afterwards. ``record_url``: see ``parse_name``.
     """
-    told = parse_name(told_text, record_url=record_url)
-    present: list[Candidate] = []
-    late: list[tuple[datetime, Candidate]] = []
-    for person in set(people):
-        points, reasons = score(told, person, pillar=pillar)
-        if not points:
-            continue
-        candidate = _candidate(person, points, reasons)
-        if person.created_at is None or person.created_at <= recorded_at:
-            present.append(candidate)
-        else:
-            late.append((person.created_at, candidate))
-    winner = _winner(sorted(present, key=_best_first), policy)
-    for _, candidate in sorted(late, key=lambda one: (one[0], _by_id(one[1]))):
-        if winner:
-            break
-        # Whoever joins can only stand in the way of the others: nobody else may win now.
-        if _wins(candidate, present, policy):
-            winner = candidate
-        present.append(candidate)
-    return _match(winner, present, policy)
+    search = Search(told_text, policy=policy, pillar=pillar, record_url=record_url)
+    return search.match(recorded_at, people)
+
+
+def _floor(policy: MatchPolicy) -> float:
+    """Who scores less neither wins, nor is shown, nor stands in anybody's way (less the hundredth
+    that scores are rounded to)."""
+    return min(policy.candidate_score, policy.link_score - policy.link_lead) - 0.01
 
 
 def _match(winner: Candidate | None, present: list[Candidate], policy: MatchPolicy) -> Match:

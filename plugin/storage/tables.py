@@ -117,7 +117,7 @@ hint = sa.Table(
     sa.Column("heard_at", Instant),  # when a delivery last told that the record had changed
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("parked", sa.Text),  # why it waits for a person
-    sa.Index("ix_hint_account_id_due_at", "account_id", "parked", "due_at"),
+    sa.Index("ix_hint_due", "account_id", "kind", "parked", "due_at", "record_id"),
 )
 
 alias = sa.Table(

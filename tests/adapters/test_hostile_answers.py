@@ -195,7 +195,11 @@ def test_a_compressed_bomb_is_cut_off(coding: str, layers: int) -> None:
         assert str(refused(server)) == TOO_LONG
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"[1, 2, 3]" * 100)[:-20]])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(b"[1, 2, 3]" * 100, mtime=0)[:-20]],
+    ids=["none", "cut"],
+)
 def test_a_broken_compression_is_no_answer(body: bytes) -> None:
     """It may have been carried out all the same."""
     with speaking(answer(body, "Content-Encoding: gzip")) as server:

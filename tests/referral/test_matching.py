@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plugin.referral.matching import (
     Match,
     Person,
+    Search,
     keys_of_person,
     keys_of_told,
     match,
@@ -24,6 +25,7 @@ from plugin.referral.policy import MatchPolicy
 POLICY = MatchPolicy()
 PLAIN = settings(max_examples=300, derandomize=True, deadline=None)
 TOLD_AT = datetime(2026, 3, 2, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
 RECORD_URL = "https://app.example.com/contacts/42/record/0-1/{id}"
 
 LINKED, AMBIGUOUS, NONE = MatchOutcome.LINKED, MatchOutcome.AMBIGUOUS, MatchOutcome.NONE
@@ -549,3 +551,48 @@ def test_folded_names_have_the_same_keys() -> None:
     plain = replace(JUERGEN, last_name=fold(JUERGEN.last_name))
 
     assert keys_of_person(JUERGEN) == keys_of_person(plain)
+
+
+@PLAIN
+@given(
+    people=st.lists(
+        st.builds(
+            Person,
+            crm_id=st.integers(100, 120).map(str),
+            first_name=st.sampled_from(("Anna", "Anna Maria", "Micheal", "Sepp", "M.", "")),
+            last_name=st.sampled_from(("Meyer", "Maier", "Mayr", "Meyer-Schmidt", "von Hagen", "")),
+            email=st.sampled_from(("", "anna@example.com")),
+            company=st.sampled_from(("", "Meyer GmbH", "Autohaus Rosenheim")),
+            city=st.sampled_from(("", "Rosenheim")),
+            created_at=st.sampled_from((None, TOLD_AT - DAY, TOLD_AT + DAY)),
+        ),
+        unique_by=lambda one: one.crm_id,
+        max_size=12,
+    ),
+    text=st.sampled_from(
+        (
+            "Frau Meyer",
+            "Josef Meyer",
+            "Anna Meyer von Meyer GmbH",
+            "Michael Mayer aus Rosenheim",
+            "Meyer, Autohaus Rosenheim",
+            "Anna von Hagen",
+            "Sepp Meyer anna@example.com",
+            "Meyer (105)",
+        )
+    ),
+    policy=st.sampled_from(
+        (POLICY, MatchPolicy(candidate_score=0.1), MatchPolicy(link_score=0.5, link_lead=0.3))
+    ),
+)
+def test_whoever_is_passed_by_makes_no_difference(
+    people: list[Person], text: str, policy: MatchPolicy
+) -> None:
+    """Of a frequent name most need not be looked at closely."""
+    search = Search(text, policy=policy)
+    some = [
+        one
+        for one in people
+        if search.may_find(one.first_name, one.last_name, one.company, one.city)
+    ]
+    assert search.match(TOLD_AT, some) == match(text, TOLD_AT, people, policy=policy)

@@ -24,6 +24,9 @@ def upgrade() -> None:
         "SELECT 'account:' || CAST(id AS VARCHAR(20)), id, 0, '', 0, 0 FROM account "
         "WHERE id NOT IN (SELECT account_id FROM lane WHERE account_id IS NOT NULL)"
     )
+    with op.batch_alter_table("hint") as hint:
+        hint.drop_index("ix_hint_account_id_due_at")
+        hint.create_index("ix_hint_due", ["account_id", "kind", "parked", "due_at", "record_id"])
     with op.batch_alter_table("delivery") as delivery:
         delivery.add_column(
             sa.Column("sender", sa.String(length=128), nullable=False, server_default="")
@@ -46,6 +49,9 @@ def downgrade() -> None:
         delivery.create_index("ix_delivery_received_at", ["received_at"])
         delivery.create_index("ix_delivery_state_id", ["state", "id"])
         delivery.drop_column("sender")
+    with op.batch_alter_table("hint") as hint:
+        hint.drop_index("ix_hint_due")
+        hint.create_index("ix_hint_account_id_due_at", ["account_id", "parked", "due_at"])
     with op.batch_alter_table("lane") as lane:
         lane.drop_index("ix_lane_due_at")
         lane.drop_column("due_at")
