@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-postgres test-slow test-crm faults fuzz lint types bench clean
+.PHONY: demo test test-postgres test-slow test-crm faults fuzz lint types bench bench-docs clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit) $(if $(CRM),--crm $(CRM))
@@ -48,6 +48,10 @@ types: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench
 
+# What `make bench` found, as docs/performance.md with its pictures.
+bench-docs: $(VENV)/bench.stamp
+	@$(BIN)/python -m bench --write-docs
+
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed" \
 		"(Debian: apt-get install python3 python3-venv)"; exit 1; }
@@ -62,6 +66,11 @@ $(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/bin/python
 	@echo "Setting up the test environment …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/bench.stamp: requirements-bench.txt | $(VENV)/dev.stamp
+	@echo "Setting up the drawing environment …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) instance .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,10 +6,11 @@ deal. No tasks and no referrals, since both are further records of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
+from bench.databases import SQLITE
+from bench.parts import Part, Row, Sheet, Site
 from bench.stand import NO_TASKS
 from plugin import clock
 from plugin.registry import adapters
@@ -33,19 +34,20 @@ class Spent:
     unit: str
 
 
-def measure(folder: Path) -> list[Spent]:
+def measure(site: Site) -> list[Row]:
     """Every CRM and size in each situation."""
     return [
-        spent
+        asdict(spent)
         for name in adapters()
         for size in SIZES
-        for spent in _measure(folder / f"{name}{size}", name, size)
+        for spent in _measure(site, name, size)
     ]
 
 
-def _measure(folder: Path, name: str, size: int) -> Iterator[Spent]:
+def _measure(site: Site, name: str, size: int) -> Iterator[Spent]:
+    folder = site.folder / f"{name}{size}"
     folder.mkdir()
-    with opened(folder, name) as shop:
+    with opened(site.databases.of(SQLITE), name) as shop:
         contacts = [_customer(shop, number) for number in range(size)]
         policy = folder / "policy.toml"
         policy.write_text(NO_TASKS, "utf-8")
@@ -83,3 +85,35 @@ def _pass(shop: Shop, contacts: list[str] | tuple[()], what: str, *, told: int =
         cost=sum(one.cost for one in made) if allowance else None,
         unit=allowance.unit if allowance else "",
     )
+
+
+def sheet(rows: Sequence[Row]) -> Sheet:
+    return Sheet(
+        texts=2,
+        columns=("CRM", "", "contacts", "calls", "calls a contact", "budget a contact"),
+        rows=[
+            (
+                one["crm"],
+                one["what"],
+                str(one["contacts"]),
+                str(one["calls"]),
+                f"{one['calls'] / one['contacts']:.2f}",
+                "–"
+                if one["cost"] is None
+                else f"{one['cost'] / one['contacts']:.2f} {one['unit']}",
+            )
+            for one in rows
+        ],
+    )
+
+
+PART = Part(
+    name="crms",
+    title="Calls to each CRM",
+    about=(
+        "The same for every CRM, one contact and a hundred at once, each with one won deal, to the "
+        "stand-ins of the tests. Where the CRM sells a daily budget, what a contact costs of it."
+    ),
+    measure=measure,
+    sheet=sheet,
+)

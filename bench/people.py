@@ -40,9 +40,10 @@ COMPANIES = ("Bäckerei", "Schreinerei", "Praxis", "Kanzlei", "Gärtnerei", "Dru
 CITIES = ("Rosenheim", "Bremen", "Kassel", "Jena", "Ulm", "Husum")
 OWNERS = ("64492917", "64492918")
 
-START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+"""The real one: some parts run the real worker, which lives today."""
+START = TODAY - timedelta(days=263)
 """The first of them became a contact."""
-TODAY = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,20 +65,25 @@ class Somebody:
 
 
 def people(count: int) -> Iterator[Somebody]:
-    for number in range(count):
-        yield Somebody(
-            number=number,
-            first_name=GIVEN[number % 10],
-            last_name=_surname(number),
-            email=f"person{number}@example.com",
-            company=_company(number),
-            city=CITIES[number % 6],
-            owner_id=OWNERS[number % 2],
-            since=START + timedelta(minutes=number % 100_000),
-            bought=number % 4 != 0,
-            rating=("satisfied", "", "delighted", "")[number % 4],
-            referrer=_told(number, count) if number % 10 == 3 else "",
-        )
+    """All of a portal with so many contacts."""
+    return (somebody(number, count) for number in range(count))
+
+
+def somebody(number: int, count: int) -> Somebody:
+    """One of them, the same every time."""
+    return Somebody(
+        number=number,
+        first_name=GIVEN[number % 10],
+        last_name=_surname(number),
+        email=f"person{number}@example.com",
+        company=_company(number),
+        city=CITIES[number % 6],
+        owner_id=OWNERS[number % 2],
+        since=START + timedelta(minutes=number % 100_000),
+        bought=number % 4 != 0,
+        rating=("satisfied", "", "delighted", "")[number % 4],
+        referrer=_told(number, count) if number % 10 == 3 else "",
+    )
 
 
 def _surname(number: int) -> str:

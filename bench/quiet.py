@@ -1,19 +1,29 @@
-"""A CRM without HTTP and without delay, so that only the plugin's own work is measured."""
+"""A CRM without HTTP and without delay, so that only the plugin's own work is measured.
+
+It makes up its contacts anew whenever they are asked for and keeps what was written in a file, so
+that it takes no memory; its own processor time is counted, to be taken off.
+"""
 
 # ruff: noqa: ARG002 (it has the ports' methods, whether or not it needs what they are told)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
-from bench.people import OWNERS, TODAY, Somebody, people
+from bench.people import OWNERS, Somebody, somebody
 from plugin.manifest import manifest
 from plugin.ports import (
-    AccountFacts,
     AccountLink,
+    Allowance,
     ContactCard,
     ContactSnapshot,
     CreatedTasks,
@@ -26,7 +36,7 @@ from plugin.ports import (
     Loaded,
     Page,
     Parsed,
-    PlanStep,
+    Received,
     TaskDraft,
     TaskUpdate,
     User,
@@ -35,42 +45,89 @@ from plugin.referral.model import FieldChange
 
 RATED = timedelta(days=60)
 PAGE = 100
+REFERRER = "referrer"  # beside the fields: whom the link leads to
+
+
+class _Kept:
+    """Objects by kind and id, in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+        self._file.execute("PRAGMA journal_mode=OFF")
+        self._file.execute("PRAGMA synchronous=OFF")
+        self._file.execute("CREATE TABLE kept (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+
+    def get(self, kind: str, one: str) -> dict[str, Any]:
+        query = "SELECT value FROM kept WHERE key = ?"
+        row = self._file.execute(query, (f"{kind}:{one}",)).fetchone()
+        return json.loads(row[0]) if row else {}
+
+    def put(self, kind: str, one: str, **values: Any) -> None:
+        row = (f"{kind}:{one}", json.dumps({**self.get(kind, one), **values}))
+        self._file.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", row)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class QuietSession:
-    """``plugin.ports.Session`` in memory."""
+    """``plugin.ports.Session`` for ``count`` invented contacts.
 
-    def __init__(self, count: int) -> None:
+    ``loads``: for every load, the processor time of this process without the session's own when it
+    began, and how many contacts it was for. What is not here is not asked for when measuring.
+    """
+
+    allowance = None
+
+    def __init__(self, count: int, file: Path) -> None:
         self.calls = 0
         self.written = 0
-        self.contacts = {str(one.number): _snapshot(one) for one in people(count)}
-        self._tasks: dict[str, CrmTask] = {}
+        self.count = count
+        self.loads: list[tuple[float, int]] = []
+        self._own = 0.0
+        self._kept = _Kept(file)
+        self._tasks = 0
+        self._guard: Callable[[], None] = lambda: None
 
-    def delight(self) -> None:
-        """Every contact is delighted from now on, as a rating of today says."""
-        for key, one in self.contacts.items():
-            change = FieldChange(field="spiral_rating", value="delighted", at=TODAY)
-            self.contacts[key] = replace(
-                one,
-                values={**one.values, "spiral_rating": "delighted"},
-                changes=(*one.changes, change),
-            )
+    def spent(self) -> float:
+        """Seconds of processor time of this process, without the session's own."""
+        return time.process_time() - self._own
+
+    def rate(self, number: int, value: str) -> None:
+        """A rep fills the rating."""
+        self._kept.put("fields", str(number), spiral_rating=value)
+
+    def close(self) -> None:
+        self._kept.close()
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """One call: the plugin makes sure that it may, and the answer costs it nothing."""
+        self.calls += 1
+        self._guard()
+        begun = time.thread_time()
+        try:
+            yield
+        finally:
+            self._own += time.thread_time() - begun
 
     # -- what the plugin asks
 
-    def account(self) -> AccountFacts:
-        raise NotImplementedError
+    def follow(
+        self, allowance: Allowance | None, *, guard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._guard = guard
 
     def users(self) -> tuple[User, ...]:
-        self.calls += 1
-        return tuple(User(crm_id=one, name="", email="") for one in OWNERS)
+        with self._call():
+            return tuple(User(crm_id=one, name="", email="") for one in OWNERS)
 
     def list_contacts(self, cursor: str | None) -> Page[ContactCard]:
-        self.calls += 1
-        start = int(cursor or 0)
-        cards = [one.card for one in list(self.contacts.values())[start : start + PAGE]]
-        more = start + PAGE < len(self.contacts)
-        return Page(items=tuple(cards), cursor=str(start + PAGE) if more else None)
+        with self._call():
+            start = int(cursor or 0)
+            end = min(start + PAGE, self.count)
+            cards = tuple(_card(somebody(n, self.count)) for n in range(start, end))
+            return Page(items=cards, cursor=str(end) if end < self.count else None)
 
     def contacts_changed_since(self, since: datetime, cursor: str | None) -> Page[ContactCard]:
         return Page(items=(), cursor=None)
@@ -81,110 +138,107 @@ class QuietSession:
     def existing(self, contact_ids: Sequence[str]) -> frozenset[str]:
         return frozenset(contact_ids)
 
-    def load(self, contact_ids: Sequence[str], *, history: bool) -> Loaded:
-        self.calls += 1
-        found = (self.contacts[one] for one in contact_ids)
-        return Loaded(contacts=tuple(one if history else replace(one, changes=()) for one in found))
+    def load(
+        self,
+        contact_ids: Sequence[str],
+        *,
+        history: bool,
+        known_deals: Mapping[str, Sequence[str]],
+    ) -> Loaded:
+        self.loads.append((self.spent(), len(contact_ids)))
+        with self._call():
+            return Loaded(
+                contacts=tuple(self._snapshot(int(one), history=history) for one in contact_ids)
+            )
 
-    def deal_contacts(self, deal_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        return {}
+    def _snapshot(self, number: int, *, history: bool) -> ContactSnapshot:
+        one = somebody(number, self.count)
+        kept = self._kept.get("fields", str(number))
+        referrer = kept.pop(REFERRER, None)
+        values = dict.fromkeys((field.key for field in manifest().fields), "")
+        values |= {"spiral_rating": one.rating, "spiral_referrer_name": one.referrer, **kept}
+        told = [
+            ("spiral_rating", one.rating, RATED),
+            ("spiral_referrer_name", one.referrer, timedelta()),
+        ]
+        return ContactSnapshot(
+            card=_card(one),
+            values=values,
+            deals=(_deal(one),) if one.bought else (),
+            changes=tuple(
+                FieldChange(field=field, value=value, at=one.since + after)
+                for field, value, after in told
+                if history and value
+            ),
+            referrer_ids=(referrer,) if referrer else (),
+        )
 
     def write_fields(self, updates: Sequence[FieldUpdate]) -> tuple[Failure, ...]:
-        self.calls += 1
-        self.written += len(updates)
-        for one in updates:
-            before = self.contacts[one.contact_id]
-            self.contacts[one.contact_id] = replace(before, values={**before.values, **one.values})
-        return ()
+        with self._call():
+            self.written += len(updates)
+            for one in updates:
+                self._kept.put("fields", one.contact_id, **one.values)
+            return ()
 
     def link_referrers(self, updates: Sequence[LinkUpdate]) -> tuple[Failure, ...]:
-        self.calls += 1
-        for one in updates:
-            before = self.contacts[one.contact_id]
-            now = (one.referrer_id,) if one.referrer_id else ()
-            self.contacts[one.contact_id] = replace(before, referrer_ids=now)
-        return ()
+        with self._call():
+            for one in updates:
+                self._kept.put("fields", one.contact_id, **{REFERRER: one.referrer_id})
+            return ()
 
     def create_tasks(self, drafts: Sequence[TaskDraft]) -> CreatedTasks:
-        self.calls += 1
-        ids = {draft.key: f"t{len(self._tasks) + n}" for n, draft in enumerate(drafts)}
-        for one in drafts:
-            crm_id = ids[one.key]
-            self._tasks[crm_id] = CrmTask(
-                crm_id=crm_id, subject=one.subject, body=one.body, done=False
-            )
-        return CreatedTasks(crm_ids=ids)
+        with self._call():
+            ids: dict[str, str] = {}
+            for one in drafts:
+                self._tasks += 1
+                crm_id = ids[one.key] = f"t{self._tasks}"
+                task = CrmTask(crm_id=crm_id, subject=one.subject, body=one.body, done=False)
+                self._kept.put("task", crm_id, **asdict(task))
+            return CreatedTasks(crm_ids=ids)
 
     def update_tasks(self, updates: Sequence[TaskUpdate]) -> tuple[Failure, ...]:
-        self.calls += 1
-        for one in updates:
-            before = self._tasks[one.crm_id]
-            self._tasks[one.crm_id] = replace(before, done=bool(one.done))
-        return ()
-
-    def delete_tasks(self, task_ids: Sequence[str]) -> None:
-        raise NotImplementedError
+        with self._call():
+            for one in updates:
+                self._kept.put("task", one.crm_id, done=bool(one.done))
+            return ()
 
     def read_tasks(self, task_ids: Sequence[str]) -> Mapping[str, CrmTask]:
-        self.calls += 1
-        return {one: self._tasks[one] for one in task_ids}
+        with self._call():
+            return {one: CrmTask(**self._kept.get("task", one)) for one in task_ids}
 
     def find_tasks(self, contact_ids: Sequence[str]) -> tuple[CrmTask, ...]:
         return ()
 
-    def plan_install(self) -> tuple[PlanStep, ...]:
-        raise NotImplementedError
-
-    def install(self, steps: Iterable[PlanStep]) -> Mapping[str, str]:
-        raise NotImplementedError
-
-    def plan_uninstall(self, *, delete_data: bool) -> tuple[PlanStep, ...]:
-        raise NotImplementedError
-
-    def uninstall(self, steps: Iterable[PlanStep]) -> None:
-        raise NotImplementedError
-
-    def installed_fields(self) -> frozenset[str]:
-        raise NotImplementedError
-
 
 class QuietAdapter:
-    """An adapter whose every account is this one session."""
+    """An adapter whose every account is this one session; deliveries are read as the real one
+    reads them."""
 
-    def __init__(self, declaration: Declaration, session: QuietSession) -> None:
+    def __init__(
+        self,
+        declaration: Declaration,
+        session: QuietSession,
+        *,
+        parse: Callable[[Received], Parsed],
+    ) -> None:
         self.declaration = declaration
         self.session = session
+        self.parse = parse
 
     def connect(self, link: AccountLink) -> QuietSession:
         return self.session
 
-    def parse(self, body: bytes) -> Parsed:
-        raise NotImplementedError
 
-
-def _snapshot(one: Somebody) -> ContactSnapshot:
-    crm_id = str(one.number)
-    values = dict.fromkeys((field.key for field in manifest().fields), "")
-    values |= {"spiral_rating": one.rating, "spiral_referrer_name": one.referrer}
-    told = [("spiral_rating", one.rating, RATED), ("spiral_referrer_name", one.referrer, 0 * RATED)]
-    return ContactSnapshot(
-        card=ContactCard(
-            crm_id=crm_id,
-            first_name=one.first_name,
-            last_name=one.last_name,
-            email=one.email,
-            company=one.company,
-            city=one.city,
-            owner_id=one.owner_id,
-            created_at=one.since,
-        ),
-        values=values,
-        deals=(_deal(one),) if one.bought else (),
-        changes=tuple(
-            FieldChange(field=field, value=value, at=one.since + after)
-            for field, value, after in told
-            if value
-        ),
+def _card(one: Somebody) -> ContactCard:
+    return ContactCard(
+        crm_id=str(one.number),
+        first_name=one.first_name,
+        last_name=one.last_name,
+        email=one.email,
+        company=one.company,
+        city=one.city,
+        owner_id=one.owner_id,
+        created_at=one.since,
     )
 
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.processes import children, cpu_seconds
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 PATIENCE = 20.0  # seconds a server may take to start
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,16 +25,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def cpu(self) -> float:
-        """Seconds of processor time its worker processes have had so far (Linux)."""
-        pid = self.process.pid
-        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
-        return sum(_cpu(worker) for worker in workers)
+        """Seconds of processor time its worker processes have had so far."""
+        return sum(map(cpu_seconds, self.workers()))
 
-
-def _cpu(pid: str) -> float:
-    # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: fields 14 and 15
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    def workers(self) -> list[int]:
+        """The ids of gunicorn's worker processes."""
+        return children(self.process.pid)
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from plugin.sandbox.webhooks import Outbox
 
 NO_TASKS = f"[tasks]\noff = [{', '.join(repr(str(kind)) for kind in TaskKind)}]\n"
 """A policy under which only fields are written."""
+LOOPBACK = {"CRM_NETWORKS": "127.0.0.0/8"}
+"""The CRM is on this machine, which has to be allowed."""
 ENDLESS = 10**6
 """Calls in ten seconds: the CRM's limit must not be what is measured."""
 
@@ -26,7 +28,7 @@ ENDLESS = 10**6
 class Stand:
     """``contacts`` are the sandbox's own records, in the order of ``people``."""
 
-    def __init__(self, folder: Path, count: int, *, port: int = 0) -> None:
+    def __init__(self, folder: Path, count: int, *, database: str, port: int = 0) -> None:
         portal = Portal(rate_limit=ENDLESS)
         url = f"http://127.0.0.1:{port}"
         target = f"{url}/webhooks/hubspot" if port else None
@@ -34,12 +36,14 @@ class Stand:
         self.folder = folder
         self.environ = {
             "SECRET_KEY": "only-for-measuring-anything",
+            "CRM_NETWORKS": "127.0.0.0/8",
             "PUBLIC_URL": url,
-            "DATABASE_URL": f"sqlite:///{folder / 'referrals.db'}",
+            "DATABASE_URL": database,
             "HUBSPOT_CLIENT_SECRET": portal.secret,
             "HUBSPOT_APP_ID": str(portal.app_id),
             "HUBSPOT_TOKEN": portal.token,
             "LOG_LEVEL": "ERROR",
+            **LOOPBACK,
         }
         self.contacts = [self._create(one) for one in people(count)]
         self.crm.clock.set(TODAY)
@@ -84,11 +88,26 @@ class Stand:
 
 
 @contextmanager
-def standing(folder: Path, count: int, *, port: int = 0) -> Iterator[Stand]:
+def standing(folder: Path, count: int, *, database: str, port: int = 0) -> Iterator[Stand]:
     """The sandbox is served, and the plugin connected. ``port``: where webhooks go, if anywhere."""
     folder.mkdir()
-    stand = Stand(folder, count, port=port)
+    stand = Stand(folder, count, database=database, port=port)
     with serving(stand.crm) as url:
         stand.environ["HUBSPOT_API_URL"] = url
         stand.connect()
         yield stand
+
+
+@contextmanager
+def working(environ: Mapping[str, str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker, as a process of its own."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "plugin", "worker", *options],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+    )
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait()

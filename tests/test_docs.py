@@ -9,6 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
+from bench.every import PARTS
+from bench.page import PAGE, PICTURES, heading, row
+from bench.targets import TARGETS, WHY
 from docs.tables import README, refreshed
 from plugin import cli
 from plugin.manifest import manifest
@@ -90,3 +93,24 @@ def test_every_setting_stands_in_the_readme() -> None:
 
     assert {one for one in named if f"`{one}`" not in README.read_text("utf-8")} == set()
     assert load_settings({"SECRET_KEY": "0123456789abcdef"}).public_url == ""
+
+
+# ---------------------------------------------------------------------------- performance
+
+
+def test_the_performance_page_is_made_by_the_bench_as_it_is() -> None:
+    """Every part with its explanation and pictures, and every target with its present bound
+    (else: `make bench` and `make bench-docs`)."""
+    page = PAGE.read_text("utf-8")
+    pictures = [name for part in PARTS.values() for name in part.plots]
+
+    assert re.findall(r"^## .+ \(`.+`\)$", page, re.MULTILINE) == [*map(heading, PARTS.values())]
+    assert [part.name for part in PARTS.values() if f"\n{part.about}\n" not in page] == []
+    assert [one.name for one in TARGETS if f"\n{row(one)} " not in page] == []
+    assert sorted(one.stem for one in PICTURES.glob("*.svg")) == sorted(pictures)
+
+
+def test_a_missed_target_says_why() -> None:
+    """No target is missed without a reason, and no reason is for a target there is not."""
+    assert "the reason is not known yet" not in PAGE.read_text("utf-8")
+    assert WHY.keys() <= {one.name for one in TARGETS}
