@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import datetime
 from unittest.mock import patch
 
+import sqlalchemy as sa
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -21,6 +22,8 @@ from plugin.cli import command as cli_command
 from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
 from plugin.settings import Settings
+from plugin.storage.database import Database
+from plugin.storage.tables import lane
 
 POLL = 0.02  # seconds until a server notices that it should stop
 
@@ -73,6 +76,12 @@ def work_until_idle(
         now_ms=now_ms,
         utc_now=utc_now,
     ).run(until_idle=True)
+
+
+def let_leases_run(database: Database, milliseconds: int) -> None:
+    """Leases go by the real clock, or by the server's: what passes for a test ends them sooner."""
+    with database.write() as connection:
+        connection.execute(sa.update(lane).values(until=lane.c.until - milliseconds))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
 from tests.e2e import installation
-from tests.e2e.installation import run_command, work_until_idle
+from tests.e2e.installation import let_leases_run, run_command, work_until_idle
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0  # seconds
@@ -153,7 +153,9 @@ class Plant:
 
     def wait(self, *, minutes: float = 0, hours: float = 0) -> None:
         """Let time pass for leases, retries and sweeps; the calendar is ``travel``'s."""
-        self._ahead += round((hours * 60 + minutes) * 60_000)
+        passed = round((hours * 60 + minutes) * 60_000)
+        self._ahead += passed
+        let_leases_run(self.parts.database, passed)
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self._ahead

@@ -24,7 +24,7 @@ from plugin.storage import accounts
 from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
-from tests.e2e.installation import run_command, serving, work_until_idle
+from tests.e2e.installation import let_leases_run, run_command, serving, work_until_idle
 from tests.e2e.plant import free_port
 from tests.stand_in import Seen, StandIn
 
@@ -52,7 +52,9 @@ class Shop:
 
     def wait(self, **time: float) -> None:
         """Let time pass: for the CRM, for the model, for leases and sweeps."""
-        self._ahead += timedelta(**time)
+        passed = timedelta(**time)
+        self._ahead += passed
+        let_leases_run(self.parts.database, round(passed.total_seconds() * 1000))
 
     # -------------------------------------------------------------------------- commands
 
