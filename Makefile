@@ -7,20 +7,31 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test test-postgres test-slow test-crm faults fuzz lint types bench bench-docs clean
+# Processes that test side by side; most of their time they wait.
+TESTERS ?= 4
+
+.PHONY: demo test test-postgres test-slow test-slow-postgres test-crm faults fuzz lint types bench bench-docs clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python -m plugin.sandbox.demo $(if $(EXIT),--exit) $(if $(CRM),--crm $(CRM))
 
 test: lint types
-	@$(BIN)/pytest -q -m "not slow and not crm" -n 2
+	@$(BIN)/pytest -q -m "not slow and not crm" -n $(TESTERS)
 
 # What uses a database, once more on PostgreSQL: a private server, where its binaries are found.
 test-postgres: $(VENV)/dev.stamp
-	@$(BIN)/pytest -q -m "not slow and not crm" -n 2 --database postgresql
+	@$(BIN)/pytest -q -m "not slow and not crm" -n $(TESTERS) --database postgresql
 
 test-slow: $(VENV)/dev.stamp
-	@$(BIN)/pytest -q -m slow
+	@$(BIN)/pytest -q -m slow -n $(TESTERS)
+
+# Those that use a database, once more on PostgreSQL.
+test-slow-postgres: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q -m slow -n $(TESTERS) --database postgresql
+
+# Real processes, seeded faults, and nothing lost, doubled or stuck afterwards: docs/reliability.md
+faults: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.faults --seeds $(or $(SEEDS),150)
 
 # Against a real CRM, which is installed for it under instance/ (Python 3.12 or newer).
 test-crm: $(VENV)/dev.stamp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from types import TracebackType
 from flask import Flask, request
 
 from plugin import clock
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, DatabaseUnavailable
 from plugin.pipeline.receive import Receiver
 from plugin.pipeline.worker import Worker
 from plugin.plain import LogFormatter
@@ -27,6 +28,7 @@ from plugin.storage.keys import retired_keys
 from plugin.web.health import health
 from plugin.web.webhooks import MAX_BODY, webhooks
 
+AGAIN_IN = 1.0  # seconds
 APP_LOAD_ERROR = 4  # gunicorn stops on this exit code instead of starting workers again and again
 
 
@@ -146,3 +148,7 @@ def _no_start() -> Iterator[None]:
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(APP_LOAD_ERROR) from None
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        time.sleep(AGAIN_IN)  # whoever starts us again does so at once
+        raise SystemExit(1) from None

@@ -17,6 +17,10 @@ class ConfigurationError(PluginError):
     """A setting, option or file is missing or wrong. The text names it. Trying again is useless."""
 
 
+class DatabaseUnavailable(PluginError):
+    """No database answers at DATABASE_URL: it may be starting. Trying again may help."""
+
+
 class DeliveryError(PluginError):
     """Something is wrong with one webhook delivery."""
 

@@ -94,10 +94,10 @@ class Server:
         yield self._url(name)
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def restart(self) -> None:
-        """End every connection and start anew, as after a crash."""
+    def restart(self, mode: str = "immediate") -> None:
+        """End every connection and start anew, as after a crash; ``mode`` as pg_ctl has it."""
         subprocess.run(
-            [self._programs / "pg_ctl", *("-D", "data", "-l", "log", "-m", "immediate", "restart")],
+            [self._programs / "pg_ctl", *("-D", "data", "-l", "log", "-m", mode, "restart")],
             check=True,
             cwd=self._folder,
             stdout=subprocess.DEVNULL,

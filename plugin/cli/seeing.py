@@ -59,8 +59,8 @@ def _account_state(account: Account, words: str) -> str:
     now = clock.now_ms()
     if account.paused:
         return "paused"
-    if (account.blocked_until or 0) > now:
-        return f"waiting until {_when(account.blocked_until, account)}: {account.blocked_reason}"
+    if until := account.waits_until(now):
+        return f"waiting until {_when(until, account)}: {account.blocked_reason}"
     if account.fields is None and not account.observing:
         return f"not installed yet: run `python -m plugin install {words}`"
     return "observing, nothing is written" if account.observing else "working"

@@ -59,7 +59,7 @@ def _tell_what_waits(parts: Parts) -> None:
     """Work that is not due, because the CRM has to be waited for."""
     with parts.database.read() as connection:
         for account in accounts.all_accounts(connection):
-            if (account.blocked_until or 0) > clock.now_ms():
+            if account.waits_until(clock.now_ms()):
                 say(
                     f"account {account.crm_id} is waiting, see status: {account.blocked_reason}",
                     err=True,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from plugin.pipeline.lanes import DIGEST, account_lane, is_held
 from plugin.pipeline.outbox import SETTLE
 from plugin.pipeline.subscribe import subscription_due_at
-from plugin.pipeline.upkeep import HOUR, WEEK
+from plugin.pipeline.upkeep import HOUR, WEEK, is_due
 from plugin.referral.workdays import week_of
 from plugin.storage import accounts, deliveries
 from plugin.storage.accounts import Account, milliseconds
@@ -33,7 +33,7 @@ def due_at(
     if account.paused:
         return None
     times = list(_work(connection, account, now=now, today=account.day(present)))
-    return max(account.blocked_until or 0, min(times)) if times else None
+    return max(account.waits_until(now), min(times)) if times else None
 
 
 def next_at(
@@ -51,7 +51,8 @@ def next_at(
     ]
     if webhooks and (at := subscription_due_at(account)) is not None:
         times.append(at)
-    return max(account.blocked_until or 0, min(times))
+    # Not before now, however long it has waited: a backlog must not be first in every round.
+    return max(now, account.waits_until(now), min(times))
 
 
 def _work(connection: sa.Connection, account: Account, *, now: int, today: date) -> Iterator[int]:
@@ -96,10 +97,13 @@ def _upkeep(account: Account, now: int) -> Iterator[int]:
     if account.sweep is not None or account.ids_cursor is not None:
         yield now
     begun = account.connected_at
-    yield (account.users_read_at or 0) + HOUR
-    yield (account.swept_at or begun) + HOUR
-    yield (account.tasks_read_at or begun) + HOUR
-    yield (account.ids_checked_at or begun) + WEEK
+    for last, every in (
+        (account.users_read_at or 0, HOUR),
+        (account.swept_at or begun, HOUR),
+        (account.tasks_read_at or begun, HOUR),
+        (account.ids_checked_at or begun, WEEK),
+    ):
+        yield now if is_due(last, every, now) else last + every
 
 
 def _days(
@@ -127,7 +131,6 @@ def nothing_due(database: Database, *, now: int, present: datetime, soon: int = 
             if is_held(connection, account_lane(account.id), now=leases):
                 return False
             at = due_at(connection, account, now=now, present=present)
-            waits = (account.blocked_until or 0) > now
-            if at is not None and at <= now + (0 if waits else soon):
+            if at is not None and at <= now + (0 if account.waits_until(now) else soon):
                 return False
     return True

@@ -84,7 +84,7 @@ class Upkeep:
             self._mark(connection, ripples)
 
     def users_due(self) -> bool:
-        return _due(self._account.users_read_at, HOUR, self._now_ms())
+        return is_due(self._account.users_read_at, HOUR, self._now_ms())
 
     def read_users(self) -> None:
         """All CRM users; where one left, the contacts they referred are looked at again."""
@@ -127,7 +127,7 @@ class Upkeep:
 
     def sweep_due(self) -> bool:
         since = self._account.swept_at or self._account.connected_at
-        return self._account.sweep is not None or self._now_ms() - since >= HOUR
+        return self._account.sweep is not None or is_due(since, HOUR, self._now_ms())
 
     def sweep(self, state: Sweep | None) -> tuple[Sweep | None, int]:
         """One more page of what was modified since the last sweep: marks it. Returns how far the
@@ -135,10 +135,9 @@ class Upkeep:
 
         Where it stands is kept: a CRM that gives no more today goes on from there tomorrow.
         """
-        state = state or Sweep(
-            since=(self._account.swept_at or self._account.connected_at) - OVERLAP,
-            started=self._now_ms(),
-        )
+        now = self._now_ms()
+        since = self._account.swept_at or self._account.connected_at
+        state = state or Sweep(since=min(since, now) - OVERLAP, started=now)
         marked, following = (self._sweep_deals if state.deals else self._sweep_contacts)(state)
         values: dict[str, object] = {"sweep": asdict(following) if following else None}
         if following is None:
@@ -165,7 +164,7 @@ class Upkeep:
 
     def tasks_due(self) -> bool:
         last = self._account.tasks_read_at or self._account.connected_at
-        return _due(last, HOUR, self._now_ms())
+        return is_due(last, HOUR, self._now_ms())
 
     def read_tasks(self, outbox: Outbox) -> int:
         """What became of all our open tasks; returns for how many contacts something did."""
@@ -185,7 +184,7 @@ class Upkeep:
 
     def ids_due(self) -> bool:
         last = self._account.ids_checked_at or self._account.connected_at
-        return self._account.ids_cursor is not None or _due(last, WEEK, self._now_ms())
+        return self._account.ids_cursor is not None or is_due(last, WEEK, self._now_ms())
 
     def check_ids(self, after: str | None) -> tuple[str | None, int]:
         """Find contacts that vanished without a word, one batch behind the id ``after``. Returns
@@ -225,5 +224,7 @@ class Upkeep:
         hints.mark(connection, mine, HintKind.CONTACT, ripples.history, due_at=now, history=True)
 
 
-def _due(last: int | None, every: int, now: int) -> bool:
-    return last is None or now - last >= every
+def is_due(last: int | None, every: int, now: int) -> bool:
+    """Whether what was done ``last`` is to be done again; also where it was done in the future,
+    before the clock was set back."""
+    return last is None or not 0 <= now - last < every

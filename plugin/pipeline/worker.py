@@ -105,8 +105,6 @@ class Worker:
         Raises what made the worker stumble again and again, where it should end by itself.
         """
         self._until_idle = until_idle
-        if until_idle:
-            wake_all(self._database, at=self._now_ms())
         threads = [
             threading.Thread(target=self._loop, name=f"worker-{n}", daemon=True)
             for n in range(1 if until_idle else self._settings.worker_threads)
@@ -114,9 +112,11 @@ class Worker:
         listening = threading.Thread(
             target=self._database.listen, args=(self._bell.ring, self._stopping), daemon=True
         )
-        for thread in (listening, *threads):
-            thread.start()
         try:
+            if until_idle:
+                wake_all(self._database, at=self._now_ms())
+            for thread in (listening, *threads):
+                thread.start()
             while any(thread.is_alive() for thread in threads):
                 if self._stopping.wait(0.2):  # a plain join would keep signals waiting
                     break
@@ -125,7 +125,8 @@ class Worker:
             self._bell.ring()
             deadline = time.monotonic() + PATIENCE
             for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    thread.join(max(0.0, deadline - time.monotonic()))
             self._lanes.close()
         if self._mishap:
             raise self._mishap
@@ -240,7 +241,7 @@ class Worker:
     def _turn(self, claimed: Claimed) -> bool:
         with self._database.read() as connection:
             account = accounts.by_id(connection, claimed.account_id)
-        if account is None or account.paused or (account.blocked_until or 0) > self._now_ms():
+        if account is None or account.paused or account.waits_until(self._now_ms()):
             return False
         try:
             adapter = self._adapters[account.crm]

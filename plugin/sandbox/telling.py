@@ -102,7 +102,7 @@ class Telling:
         with self._database.read() as connection:
             every = accounts.all_accounts(connection)
         return (
-            not any((one.blocked_until or 0) > now for one in every)
+            not any(one.waits_until(now) for one in every)
             and nothing_due(self._database, now=now, present=present, soon=0)
             and not self._crm.is_delivering()
         )

@@ -20,6 +20,8 @@ from plugin.referral.ratings import ScoreScale
 from plugin.storage.among import among
 from plugin.storage.tables import account as table
 
+LONGEST_WAIT = 25 * 3_600_000  # milliseconds
+
 
 def instant(milliseconds: int) -> datetime:
     """The stored instant as an aware datetime."""
@@ -88,6 +90,12 @@ class Account:
     def path(self) -> str:
         """Where its webhooks arrive, below PUBLIC_URL."""
         return f"/webhooks/{self.crm}" + (f"/{self.endpoint}" if self.endpoint else "")
+
+    def waits_until(self, now: int) -> int:
+        """When it may be worked for again, in UTC milliseconds; 0 where it may now. Nobody waits
+        for longer than a day: else the clock was set back meanwhile."""
+        until = self.blocked_until or 0
+        return until if now < until <= now + LONGEST_WAIT else 0
 
     def day(self, moment: datetime) -> date:
         """The calendar day of an instant in the account's time zone."""

@@ -24,7 +24,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
 from plugin import clock
-from plugin.errors import ConfigurationError
+from plugin.errors import ConfigurationError, DatabaseUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DRIVERS = {
@@ -209,13 +209,16 @@ class Database:
     def require_current(self) -> None:
         """Make sure the schema fits: an SQLite file is migrated here, a server is not touched.
 
-        Raises ``ConfigurationError`` where the schema is old or the database cannot be reached.
+        Raises ``ConfigurationError`` where the schema is old or the file is none, and
+        ``DatabaseUnavailable`` where no server answers.
         """
         try:
             if self.is_current():
                 return
         except sa.exc.DatabaseError as error:
-            raise ConfigurationError(f"DATABASE_URL: no database there: {error.orig}") from error
+            away = isinstance(error, sa.exc.OperationalError) and not self.is_sqlite
+            kind = DatabaseUnavailable if away else ConfigurationError
+            raise kind(f"DATABASE_URL: no database there: {error.orig}") from error
         if not self.is_sqlite:
             raise ConfigurationError(
                 "The database schema is not up to date: run `python -m plugin db upgrade` first."

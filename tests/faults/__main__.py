@@ -1,0 +1,64 @@
+"""``python -m tests.faults``: many seeds, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from tests.faults.ground import NoServer, laid
+from tests.faults.plan import KINDS, plan_of
+from tests.faults.run import RunFailed, run
+
+DATABASES = ("sqlite", "postgresql")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit code: 0 all held, 1 something did not."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="how many runs of each database")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--database", choices=DATABASES, help="both by default")
+    parser.add_argument(
+        "--faults",
+        default=",".join(KINDS),
+        help="families or single faults, by commas; 'none' for a calm run",
+    )
+    parser.add_argument("--plan", action="store_true", help="only show the plans")
+    options = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: everything is ended
+    families = [one for one in options.faults.split(",") if one != "none"]
+    known = {*KINDS, *(one for several in KINDS.values() for one in several)}
+    if unknown := set(families) - known:
+        parser.error(f"--faults: no such fault: {', '.join(sorted(unknown))}")
+    last = options.first + options.seeds
+    seeds = range(options.first, last) if options.seed is None else [options.seed]
+    failed = []
+    for kind in [options.database] if options.database else DATABASES:
+        plans = [plan_of(seed, database=kind, families=families) for seed in seeds]
+        if options.plan:
+            click.echo("\n\n".join(map(str, plans)))
+            continue
+        try:
+            with laid(kind) as ground:
+                for plan in plans:
+                    title = f"seed {plan.seed} on {plan.database}"
+                    try:
+                        click.echo(f"{title}: {run(plan, ground)}")
+                    except RunFailed as broken:
+                        failed.append(title)
+                        click.echo(f"{title}: FAILED\n{broken}")
+        except NoServer as missing:
+            click.echo(missing, err=True)
+            failed.append(kind)
+    if failed:
+        click.echo(f"{len(failed)} failed: {', '.join(failed)}", err=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
