@@ -29,6 +29,13 @@ def described() -> dict[str, object]:
     }
 
 
+def measured_on() -> str:
+    """The same in one sentence: the day and the commit."""
+    told = described()
+    changed = ", with changes not committed" if told["changed"] else ""
+    return f"{str(told['at'])[:10]}, commit `{told['commit']}`{changed}."
+
+
 def _processor() -> str:
     try:
         told = Path("/proc/cpuinfo").read_text("utf-8")

@@ -1,7 +1,8 @@
 """The tables of the pages, made from manifest.json and the adapters: ``python -m docs.tables``.
 
 Each stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``. A test fails when one of the README is
-stale; the lines counted in docs/adding-a-crm.md are as of the last refresh.
+stale; the lines counted in docs/adding-a-crm.md are as of the last refresh. Those in
+docs/reliability.md are filled by what measured them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from plugin.registry import adapters
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ADDING = ROOT / "docs" / "adding-a-crm.md"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 
 _TYPES = {
     FieldType.ENUM: "choice",
@@ -145,10 +147,16 @@ def refreshed(page: Path) -> str:
     """The page's text with its tables made anew."""
     text = page.read_text("utf-8")
     for name, table in TABLES[page].items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, found = pattern.subn(lambda m, t=table: f"{m[1]}\n{t()}\n\n{m[2]}", text)
-        if found != 1:
-            raise ValueError(f"the page needs <!-- {name} --> … <!-- /{name} --> once")
+        text = filled(text, name, table())
+    return text
+
+
+def filled(text: str, name: str, table: str) -> str:
+    """The text with this between its marks. Raises ``ValueError`` where it has not got them."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    text, found = pattern.subn(lambda m: f"{m[1]}\n{table}\n\n{m[2]}", text)
+    if found != 1:
+        raise ValueError(f"the page needs <!-- {name} --> … <!-- /{name} --> once")
     return text
 
 

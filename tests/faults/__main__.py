@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import click
 
+from bench.machine import measured_on
+from docs.tables import RELIABILITY, filled
 from tests.faults.ground import NoServer, laid
 from tests.faults.plan import KINDS, plan_of
-from tests.faults.run import RunFailed, run
+from tests.faults.run import Outcome, RunFailed, run
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -29,6 +32,9 @@ def main(words: Sequence[str] | None = None) -> int:
         help="families or single faults, by commas; 'none' for a calm run",
     )
     parser.add_argument("--plan", action="store_true", help="only show the plans")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="put what came out into docs/reliability.md"
+    )
     options = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: everything is ended
     families = [one for one in options.faults.split(",") if one != "none"]
@@ -38,6 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     last = options.first + options.seeds
     seeds = range(options.first, last) if options.seed is None else [options.seed]
     failed = []
+    came_out: dict[str, list[Outcome | None]] = defaultdict(list)
     for kind in [options.database] if options.database else DATABASES:
         plans = [plan_of(seed, database=kind, families=families) for seed in seeds]
         if options.plan:
@@ -48,16 +55,47 @@ def main(words: Sequence[str] | None = None) -> int:
                 for plan in plans:
                     title = f"seed {plan.seed} on {plan.database}"
                     try:
-                        click.echo(f"{title}: {run(plan, ground)}")
+                        outcome = run(plan, ground)
+                        came_out[kind].append(outcome)
+                        click.echo(f"{title}: {outcome}")
                     except RunFailed as broken:
                         failed.append(title)
+                        came_out[kind].append(None)
                         click.echo(f"{title}: FAILED\n{broken}")
         except NoServer as missing:
             click.echo(missing, err=True)
             failed.append(kind)
+    if options.write_docs:
+        page = filled(RELIABILITY.read_text("utf-8"), "faults", table(came_out, seeds))
+        RELIABILITY.write_text(page, "utf-8")
     if failed:
         click.echo(f"{len(failed)} failed: {', '.join(failed)}", err=True)
     return 1 if failed else 0
+
+
+def table(came_out: Mapping[str, Sequence[Outcome | None]], seeds: Sequence[int]) -> str:
+    """What the runs have seen, as docs/reliability.md shows it."""
+    rows = [
+        f"Seeds {seeds[0]} to {seeds[-1]}; {measured_on()}",
+        "",
+        "| database | runs | of them failed | deliveries acknowledged | never delivered | contacts "
+        "| tasks | faulty answers met |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for kind, outcomes in came_out.items():
+        held = [one for one in outcomes if one]
+        figures = (
+            len(outcomes),
+            len(outcomes) - len(held),
+            sum(one.deliveries for one in held),
+            sum(one.dropped for one in held),
+            sum(one.contacts for one in held),
+            sum(one.tasks for one in held),
+            sum(one.met for one in held),
+        )
+        title = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[kind]
+        rows.append(f"| {title} | {' | '.join(f'{one:,}' for one in figures)} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

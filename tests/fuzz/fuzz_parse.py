@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,12 +30,13 @@ with atheris.instrument_imports(include=["adapters", "schemas", "marshmallow"]):
 
     adapters()  # loads them
 
+from bench.machine import measured_on
+from docs.tables import RELIABILITY, filled
 from plugin.errors import PayloadError, SignatureError
 from tests.conformance.crms import cases_of
 
 HERE = Path(__file__).parent
 CRASHES = HERE / "crashes"
-SECONDS = 60
 NOW = datetime(2026, 9, 14, 8, tzinfo=UTC)
 Target = Callable[[bytes], None]
 
@@ -117,10 +119,13 @@ def seeds(name: str, folder: Path) -> None:
             (folder / str(n)).write_text(text)
 
 
-def run_all(seconds: int, only: str) -> int:
+def run_all(seconds: int, only: str, *, write_docs: bool) -> int:
     """Every target in a process of its own; how many of them found something."""
     CRASHES.mkdir(exist_ok=True)
     found = 0
+    rows = [
+        f"{seconds} seconds each; {measured_on()}", "", "| target | runs | found |", "|---|--:|--:|"
+    ]  # fmt: skip
     for name in [only] if only else targets():
         with tempfile.TemporaryDirectory() as corpus:
             seeds(name, Path(corpus))
@@ -133,17 +138,24 @@ def run_all(seconds: int, only: str) -> int:
         told = ran.stderr.splitlines()
         last = next((line for line in told[::-1] if line.startswith(("#", "Done"))), "no run")
         sys.stdout.write(f"{name}: {last}\n")
+        runs = re.search(r"[0-9]+", last)
+        rows.append(f"| `{name}` | {int(runs[0]) if runs else 0:,} | {int(ran.returncode != 0)} |")
         if ran.returncode:
             found += 1
             sys.stdout.write("\n".join(["", *told[-40:], ""]))
         sys.stdout.flush()
+    if write_docs:
+        page = filled(RELIABILITY.read_text("utf-8"), "fuzz", "\n".join(rows))
+        RELIABILITY.write_text(page, "utf-8")
     return found
 
 
 def main() -> None:
     match sys.argv[1:]:
+        case ["all", seconds, "--write-docs"]:
+            sys.exit(run_all(int(seconds), "", write_docs=True) != 0)
         case ["all", seconds, *only]:
-            sys.exit(run_all(int(seconds or SECONDS), only[0] if only else "") != 0)
+            sys.exit(run_all(int(seconds), only[0] if only else "", write_docs=False) != 0)
         case [name, path] if Path(path).is_file():
             targets()[name](Path(path).read_bytes())
         case [name, *_]:
