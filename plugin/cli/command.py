@@ -89,7 +89,7 @@ def holding_lane(
             finally:
                 keep_allowance(present, session, lane)
         finally:
-            lanes.release(lane, due_at=lambda _: clock.now_ms())  # a worker looks what is next
+            lanes.release(lane, due_at=lambda *_: clock.now_ms())  # a worker looks what is next
     finally:
         lanes.close()
 

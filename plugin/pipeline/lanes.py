@@ -76,6 +76,9 @@ class Claimed:
     lane: Lane
     account_id: int
     failures: int
+    due_at: int
+    """What the lane says while it is held, in UTC milliseconds: if its holder dies, somebody looks
+    then. Earlier only if it was woken meanwhile."""
 
 
 class Lanes:
@@ -145,15 +148,20 @@ class Lanes:
             row = connection.execute(due.with_for_update(of=lane, skip_locked=True)).one_or_none()
             if row is None:
                 return None
-            taken = self._lease(connection, row)
-        return Claimed(lane=self._hold(taken), account_id=row.account_id, failures=row.failures)
+            taken = self._lease(connection, row, due_at=now + LEASE)
+        return Claimed(
+            lane=self._hold(taken),
+            account_id=row.account_id,
+            failures=row.failures,
+            due_at=now + LEASE,
+        )
 
-    def _lease(self, connection: sa.Connection, row: Any) -> Lane:
+    def _lease(self, connection: sa.Connection, row: Any, **values: int) -> Lane:
         token: int = row.token + 1
         connection.execute(
             sa.update(lane)
             .where(lane.c.name == row.name)
-            .values(token=token, holder=self.holder, until=self.present() + LEASE)
+            .values(token=token, holder=self.holder, until=self.present() + LEASE, **values)
         )
         return Lane(self, row.name, token)
 
@@ -163,17 +171,22 @@ class Lanes:
         return taken
 
     def release(
-        self, held: Lane, *, due_at: Callable[[sa.Connection], int | None] | None = None
+        self,
+        held: Lane,
+        *,
+        due_at: Callable[[sa.Connection, int | None], int | None] | None = None,
     ) -> None:
-        """Give the lane back at once. ``due_at`` tells when there is something to do again; asked
-        in the same transaction, so that nothing that was marked meanwhile is overlooked."""
+        """Give the lane back at once. ``due_at`` is handed what the lane says and tells when there
+        is something to do again; asked in the same transaction, so that nothing that was marked
+        meanwhile is overlooked."""
         with self._lock:
             if self._held.get(held.name) is held:
                 del self._held[held.name]
         with self.database.write() as connection:
             ours = sa.and_(lane.c.name == held.name, lane.c.token == held.token)
-            if connection.execute(sa.select(lane.c.name).where(ours).with_for_update()).first():
-                again = {} if due_at is None else {"due_at": due_at(connection)}
+            row = connection.execute(sa.select(lane.c.due_at).where(ours).with_for_update()).first()
+            if row:
+                again = {} if due_at is None else {"due_at": due_at(connection, row.due_at)}
                 connection.execute(sa.update(lane).where(ours).values(until=0, holder="", **again))
 
     def close(self) -> None:

@@ -227,7 +227,10 @@ class Worker:
                 self._unsteady.release()
             self._lanes.release(lane, due_at=partial(self._due_again, claimed, worked))
 
-    def _due_again(self, claimed: Claimed, worked: bool, connection: sa.Connection) -> int | None:
+    def _due_again(
+        self, claimed: Claimed, worked: bool, connection: sa.Connection, told: int | None
+    ) -> int | None:
+        """``told``: what the lane says, see ``Claimed.due_at``."""
         account = accounts.by_id(connection, claimed.account_id)
         if account is None:
             return None
@@ -236,7 +239,8 @@ class Worker:
             connection, account, now=now, present=self._shop.utc_now(),
             webhooks=bool(self._shop.public_url),
         )  # fmt: skip
-        return at if at is None or worked else max(at, now + NOTHING_FOUND)
+        woken = told is not None and told < claimed.due_at
+        return at if at is None or worked or woken else max(at, now + NOTHING_FOUND)
 
     def _turn(self, claimed: Claimed) -> bool:
         with self._database.read() as connection:

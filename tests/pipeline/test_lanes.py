@@ -441,7 +441,7 @@ def test_a_lane_given_back_is_due_when_its_holder_says(database: Database, one: 
     for again in (START + 60_000, None):
         job = one.claim(now=START + 60_000, steady=False)
         assert job is not None
-        one.release(job.lane, due_at=lambda _, again=again: again)
+        one.release(job.lane, due_at=lambda *_, again=again: again)
         assert one.claim(now=START + 59_999, steady=False) is None
     assert one.claim(now=START + 60_000, steady=False) is None
 
@@ -458,11 +458,27 @@ def test_who_is_woken_while_held_is_looked_at_again(database: Database, one: Lan
     with database.write() as connection:
         wake(connection, [1], at=START)
 
-    def due(connection: sa.Connection) -> int | None:
-        return connection.scalar(sa.select(lane.c.due_at))
+    told: list[int | None] = []
+
+    def due(_connection: sa.Connection, said: int | None) -> int | None:
+        told.append(said)
+        return said
 
     one.release(job.lane, due_at=due)
+    assert told == [START]
+    assert job.due_at == START + LEASE
     assert one.claim(now=START, steady=False) is not None
+
+
+def test_a_lane_whose_holder_died_is_due_when_its_lease_has_ended(
+    database: Database, clock: Clock, one: Lanes, other: Lanes
+) -> None:
+    """What was claimed and not given back is looked at by somebody else."""
+    connected(database, 1)
+    assert one.claim(now=START, steady=False) is not None
+    clock.ms += LEASE + 1
+    assert other.claim(now=START + LEASE - 1, steady=False) is None
+    assert other.claim(now=START + LEASE, steady=False) is not None
 
 
 def test_accounts_in_trouble_can_be_left_out(database: Database, one: Lanes) -> None:
