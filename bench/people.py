@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-GIVEN = ("Anna", "Bernd", "Clara", "David", "Eva", "Frank", "Greta", "Hans", "Ida", "Jonas")
+GIVEN = """
+Alexander Andrea Angelika Anja Anke Anna Annette Anton Astrid Barbara Bernd Birgit Björn Brigitte
+Carla Carsten Cem Charlotte Christa Christian Claudia Clara Cornelia Daniel David Dennis Dieter Dirk
+Elena Elias Elif Elke Emil Emma Erik Eva Fabian Fatma Felix Finn Frank Franziska Frieda Georg Gerd
+Gisela Greta Günter Hannah Hans Harald Heike Heinz Helga Holger Ida Ines Ingo Ingrid Irina Jan Jana
+Jens Johanna Jonas Julia Jürgen Karin Karl Katharina Katja Kerstin Klaus Lara Lars Laura Lena Leon
+Lukas Maria Marie Markus Martin Max Mehmet Mia Michael Monika Nicole Nina Olga Oliver Paul Peter
+Petra Rainer Renate Sabine Simon Sofia Stefan Susanne Sven Theo Thomas Ursula Uwe Vera Werner Yusuf
+""".split()  # noqa: SIM905 - a hundred lines would be no clearer
 BEGIN = ("B", "D", "F", "G", "H", "K", "L", "M", "R", "S", "W", "Br", "Kr", "Schm", "St")
 MIDDLE = ("ab", "ed", "if", "ol", "un", "er", "arm", "eil", "ick", "ost")
 END = (
@@ -36,7 +44,13 @@ END = (
     "vogt",
 )
 SURNAMES = len(BEGIN) * len(MIDDLE) * len(END)
-COMPANIES = ("Bäckerei", "Schreinerei", "Praxis", "Kanzlei", "Gärtnerei", "Druckerei")
+COMPANIES = """
+Apotheke Architekturbüro Autohaus Bäckerei Bauunternehmen Brauerei Buchhandlung Dachdeckerei
+Druckerei Elektrotechnik Fahrschule Fliesenleger Fotostudio Friseur Gärtnerei Gasthaus Goldschmiede
+Hausverwaltung Heizungsbau Hotel Immobilien Ingenieurbüro Kanzlei Konditorei Küchenstudio Logistik
+Malerbetrieb Maschinenbau Metallbau Metzgerei Optik Parkett Praxis Reisebüro Sanitär Schreinerei
+Software Spedition Steuerberatung Zimmerei
+""".split()  # noqa: SIM905 - a hundred lines would be no clearer
 CITIES = ("Rosenheim", "Bremen", "Kassel", "Jena", "Ulm", "Husum")
 OWNERS = ("64492917", "64492918")
 
@@ -73,7 +87,7 @@ def somebody(number: int, count: int) -> Somebody:
     """One of them, the same every time."""
     return Somebody(
         number=number,
-        first_name=GIVEN[number % 10],
+        first_name=_given(number),
         last_name=_surname(number),
         email=f"person{number}@example.com",
         company=_company(number),
@@ -94,12 +108,16 @@ def _surname(number: int) -> str:
     return f"{BEGIN[begin]}{MIDDLE[middle]}{END[end]}"
 
 
+def _given(number: int) -> str:
+    return GIVEN[number * 48_271 % 2**31 % len(GIVEN)]
+
+
 def _company(number: int) -> str:
-    return f"{COMPANIES[number % 6]} {_surname(number)}"
+    return f"{COMPANIES[number * 40_503 % 2**16 % len(COMPANIES)]} {_surname(number)}"
 
 
 def _told(number: int, count: int) -> str:
     who = number * 7919 % count
     if number % 50 == 3:
         return f"Frau {_surname(who)}"
-    return f"{GIVEN[who % 10]} {_surname(who)} von der {_company(who)}"
+    return f"{_given(who)} {_surname(who)} von der Firma {_company(who)}"
