@@ -7,7 +7,6 @@ where it is not.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +77,7 @@ def hubspot_signed_url(url: str) -> str:
 
 
 def _digest(secret: str, source: bytes) -> bytes:
-    return hmac.new(_bytes(secret), source, hashlib.sha256).digest()
+    return hmac.digest(_bytes(secret), source, "sha256")
 
 
 def _is_one_of(expected: Iterable[bytes], told: bytes) -> bool:
