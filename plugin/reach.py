@@ -6,6 +6,7 @@ A connection goes to a public address over HTTPS, or into a network that the ope
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -21,6 +22,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 SETTING = "CRM_NETWORKS"
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry,
@@ -118,6 +121,8 @@ def form_fault(url: str) -> str | None:
         return "must begin with https:// and a host"
     if "@" in parts.netloc:
         return "must not hold a user name or password"
+    if not _is_host(host):
+        return "must hold a host name, or an address in its usual form"
     if "?" in url or "#" in url:
         return "must not have a query or fragment"
     return None
@@ -140,9 +145,20 @@ def is_public(address: Address) -> bool:
     return not any(address in network for network in SPECIAL)
 
 
+def _is_host(host: str) -> bool:
+    """A name, or an address as ``ipaddress`` reads it: what else resolvers take for an address
+    (``2130706433``, ``0x7f.1``, ``127.1``) would be told from a name by everybody differently."""
+    if _literal(host) is not None:
+        return True
+    labels = host.rstrip(".").split(".")
+    return _NAME.fullmatch(host) is not None and not _NUMBER.fullmatch(labels[-1])
+
+
 def _literal(host: str) -> Address | None:
     """The address where ``host`` is one; ``localhost`` is (RFC 6761)."""
+    host = host.rstrip(".")
+    local = host == "localhost" or host.endswith(".localhost")
     try:
-        return ip_address("127.0.0.1" if host == "localhost" else host)
+        return ip_address("127.0.0.1" if local else host)
     except ValueError:
         return None

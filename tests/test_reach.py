@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from plugin.reach import Reach, is_public, meant, read_networks
+from plugin.reach import Reach, form_fault, is_public, meant, read_networks
 
 NOT_PUBLIC = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.127.255.254",  # noqa: S104
@@ -136,3 +136,22 @@ def test_networks_are_read_as_people_write_them() -> None:
         "10.0.0.0/8", "192.168.7.20/32", "fd00::/8",
     ]  # fmt: skip
     assert read_networks(" ") == ()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "0x7f.1", "127.1", "169.254.43518", "0177.0.0.1",
+     "evil.com%2f.acme.example.org", "evil.com;.acme.example.org"],
+)  # fmt: skip
+def test_an_address_has_to_be_written_as_everybody_reads_it(host: str) -> None:
+    """What one resolver takes for a number and another for a name may lead anywhere."""
+    said = "must hold a host name, or an address in its usual form"
+    assert form_fault(f"https://{host}/api") == said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1.", "localhost.", "crm.localhost"])
+def test_this_machine_is_known_in_every_spelling(host: str) -> None:
+    """A dot at the end, or a name below localhost, makes no difference."""
+    fault = OPEN.url_fault(f"https://{host}")
+    assert fault is not None
+    assert "leads to 127.0.0.1, which is no public address" in fault

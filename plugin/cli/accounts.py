@@ -214,14 +214,35 @@ def _address(
     if app_id:
         secrets = parts.vault.encrypt_all(own.secrets)
         return {"app_id": app_id, "endpoint": crm_id, "own_secrets": secrets}
-    if crm.declaration.webhooks is Webhooks.PROJECT or (before and before.endpoint):
+    if crm.declaration.webhooks is Webhooks.PROJECT:
         return {}
+    if before and before.endpoint:
+        return {} if _secrets_readable(parts, before) else _new_secrets(parts, crm, before)
     endpoint = token_urlsafe(ENDPOINT_BYTES)
     if crm.declaration.webhooks is Webhooks.BY_HAND:
         return {"endpoint": endpoint}
     return {
         "endpoint": endpoint, "own_secrets": parts.vault.encrypt(token_urlsafe(SECRET_BYTES)),
     }  # fmt: skip
+
+
+def _secrets_readable(parts: Parts, account: Account) -> bool:
+    try:
+        parts.vault.decrypt_all(account.own_secrets)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _new_secrets(parts: Parts, crm: Adapter, account: Account) -> dict[str, Any]:
+    """Those that were kept were encrypted under a key that is lost."""
+    by_hand = crm.declaration.webhooks is Webhooks.BY_HAND
+    how = f"secret {account.crm}" if by_hand else f"subscribe {account.crm} --renew"
+    say(
+        "Its webhooks cannot be checked any more, since SECRET_KEY has changed; then run: "
+        f"python -m plugin {how}"
+    )
+    return {"own_secrets": None if by_hand else parts.vault.encrypt(token_urlsafe(SECRET_BYTES))}
 
 
 def _tell_what_next(parts: Parts, crm: Adapter, account: Account, words: str) -> None:

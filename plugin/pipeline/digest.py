@@ -166,6 +166,7 @@ class Digest:
     ) -> None:
         now = self._now_ms()
         wake(connection, set(_concerned(parsed, known)), at=now)
+        deliveries.lock(connection, [stored.id for stored, _ in parsed])
         notes: dict[int, _Notes] = defaultdict(_Notes)
         strangers: Counter[str] = Counter()
         done: list[int] = []

@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from plugin.errors import LeaseLost
+from plugin.storage.accounts import LONGEST_WAIT
 from plugin.storage.database import Database, upsert
 from plugin.storage.tables import account, lane
 
@@ -48,7 +49,7 @@ class Lane:
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction that fails with ``LeaseLost`` once the lane is somebody else's."""
         with self._lanes.database.write() as connection:
-            self._require(connection, locked=True)
+            self._require_or_revive(connection)
             yield connection
 
     def check(self) -> None:
@@ -57,16 +58,25 @@ class Lane:
         if self._lanes.ending:
             raise LeaseLost(f"lane {self.name} is given back: the process ends")
         with self._lanes.database.read() as connection:
-            self._require(connection, locked=False)
+            row = connection.execute(self._state()).one()
+        if row.token != self.token or row.until < row.now:
+            raise LeaseLost(f"lane {self.name} was taken over, or its lease ran out")
 
-    def _require(self, connection: sa.Connection, *, locked: bool) -> None:
-        present = self._lanes.present
-        held = sa.select(lane.c.token, lane.c.until, present().label("now")).where(
+    def _state(self) -> sa.Select[Any]:
+        now = self._lanes.present().label("now")
+        return sa.select(lane.c.token, lane.c.until, lane.c.holder, now).where(
             lane.c.name == self.name
         )
-        row = connection.execute(held.with_for_update() if locked else held).one()
-        if row.token != self.token or row.until < row.now:
+
+    def _require_or_revive(self, connection: sa.Connection) -> None:
+        """A lease that ran out while nobody else wanted the lane goes on: its row is locked, so
+        nobody can take it before this transaction ends."""
+        row = connection.execute(self._state().with_for_update()).one()
+        if row.token != self.token or row.holder != self._lanes.holder:
             raise LeaseLost(f"lane {self.name} was taken over")
+        if row.until < row.now:
+            until = self._lanes.present() + LEASE
+            connection.execute(sa.update(lane).where(lane.c.name == self.name).values(until=until))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,18 +139,18 @@ class Lanes:
             taken = self._lease(connection, row)
         return self._hold(taken)
 
-    def claim(self, *, now: int, steady: bool) -> Claimed | None:
+    def claim(self, *, now: int, steady: bool, besides: Collection[int] = ()) -> Claimed | None:
         """The account's lane that has been due for longest, if there is one; ``steady``: only of
-        accounts whose last work did not fail."""
+        accounts whose last work did not fail, and none of those ``besides``."""
         due = (
             sa.select(lane.c.name, lane.c.token, lane.c.account_id, account.c.failures)
             .join(account, account.c.id == lane.c.account_id)
-            .where(lane.c.due_at <= now, _is_free(self.present()))
+            .where(_is_due(now), _is_free(self.present()))
             .order_by(lane.c.due_at, lane.c.account_id)
             .limit(1)
         )
         if steady:
-            due = due.where(account.c.failures == 0)
+            due = due.where(account.c.failures == 0, lane.c.account_id.not_in(sorted(besides)))
         with self.database.read() as connection:  # a look costs nobody the write lock
             if connection.execute(due).first() is None:
                 return None
@@ -189,10 +199,16 @@ class Lanes:
                 again = {} if due_at is None else {"due_at": due_at(connection, row.due_at)}
                 connection.execute(sa.update(lane).where(ours).values(until=0, holder="", **again))
 
-    def close(self) -> None:
-        """Stop renewing; what is still held is given back as it is."""
+    def close(self, *, patience: float = 2.0) -> None:
+        """Stop renewing; what is still held is given back as it is. Waits no longer than so many
+        seconds twice: where the database hangs, leases end by themselves."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(patience)
+        giving_back = threading.Thread(target=self._give_back, name="lanes", daemon=True)
+        giving_back.start()
+        giving_back.join(patience)
+
+    def _give_back(self) -> None:
         with self._lock:
             left = list(self._held.values())
         for one in left:
@@ -255,6 +271,11 @@ def is_held(connection: sa.Connection, name: str, *, now: sa.ColumnElement[int])
     """Whether somebody holds this lane right now."""
     held = sa.select(lane.c.name).where(lane.c.name == name, sa.not_(_is_free(now)))
     return connection.execute(held).first() is not None
+
+
+def _is_due(now: int) -> sa.ColumnElement[bool]:
+    """Or so late that nobody can have meant it: then the clock was set back."""
+    return sa.or_(lane.c.due_at <= now, lane.c.due_at > now + LONGEST_WAIT)
 
 
 def _is_free(now: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

@@ -13,7 +13,7 @@ from plugin.pipeline.subscribe import subscription_due_at
 from plugin.pipeline.upkeep import HOUR, WEEK, is_due
 from plugin.referral.workdays import week_of
 from plugin.storage import accounts, deliveries
-from plugin.storage.accounts import Account, milliseconds
+from plugin.storage.accounts import LONGEST_WAIT, Account, milliseconds
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import contact, hint, task
@@ -52,7 +52,7 @@ def next_at(
     if webhooks and (at := subscription_due_at(account)) is not None:
         times.append(at)
     # Not before now, however long it has waited: a backlog must not be first in every round.
-    return max(now, account.waits_until(now), min(times))
+    return min(max(now, account.waits_until(now), min(times)), now + LONGEST_WAIT)
 
 
 def _work(connection: sa.Connection, account: Account, *, now: int, today: date) -> Iterator[int]:
@@ -65,7 +65,7 @@ def _work(connection: sa.Connection, account: Account, *, now: int, today: date)
         )
     )
     if first_hint is not None:
-        yield first_hint
+        yield first_hint if first_hint <= now + LONGEST_WAIT else now
     if not account.observing:
         yield from _tasks(connection, account, now)
         if account.ready and (

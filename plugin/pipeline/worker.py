@@ -86,6 +86,8 @@ class Worker:
         self._stopping = threading.Event()
         self._until_idle = False
         self._forget_at = time.monotonic()
+        self._digested_last = False
+        self._slow: set[int] = set()  # accounts whose last turn took longer than ``LONGEST``
         self._unsteady = threading.Semaphore(max(1, settings.worker_threads // 2))
         self._sessions: dict[int, _Connected] = {}  # the least recently used first
         self._sessions_lock = threading.Lock()
@@ -170,23 +172,42 @@ class Worker:
         return None
 
     def _look(self) -> Job | None:
+        looks = [self._look_for_deliveries, self._look_for_old, self._look_for_accounts]
+        if self._digested_last:  # a backlog of deliveries is not all there is
+            looks.reverse()
+        return next((job for look in looks if (job := look())), None)
+
+    def _look_for_deliveries(self) -> Job | None:
         with self._database.read() as connection:
             waiting = deliveries.any_new(connection)
-        if waiting and (lane := self._lanes.take(DIGEST)):
-            return partial(self._in_lane, lane, self._digest_turn)
-        if time.monotonic() >= self._forget_at and (lane := self._lanes.take(RETENTION)):
-            self._forget_at = time.monotonic() + EVERY
-            return partial(self._in_lane, lane, self._forget)
-        # Accounts in trouble may keep a thread waiting for long: only half of the threads are
-        # theirs.
+        if not waiting or not (lane := self._lanes.take(DIGEST)):
+            return None
+        self._digested_last = True
+        return partial(self._in_lane, lane, self._digest_turn)
+
+    def _look_for_old(self) -> Job | None:
+        if time.monotonic() < self._forget_at:
+            return None
+        self._forget_at = time.monotonic() + EVERY
+        lane = self._lanes.take(RETENTION)
+        return partial(self._in_lane, lane, self._forget) if lane else None
+
+    def _look_for_accounts(self) -> Job | None:
+        """Accounts in trouble may keep a thread waiting for long: those that failed and those that
+        were slow share half of the threads."""
         trusting = self._unsteady.acquire(blocking=False)
         claimed = None
         try:
-            claimed = self._lanes.claim(now=self._now_ms(), steady=not trusting)
+            slow = frozenset(self._slow)
+            claimed = self._lanes.claim(now=self._now_ms(), steady=not trusting, besides=slow)
         finally:
-            if trusting and not (claimed and claimed.failures):
+            troubled = claimed and (claimed.failures or claimed.account_id in slow)
+            if trusting and not troubled:
                 self._unsteady.release()
-        return partial(self._for_account, claimed) if claimed else None
+        if not claimed:
+            return None
+        self._digested_last = False
+        return partial(self._for_account, claimed, troubled=bool(troubled))
 
     def _is_idle(self) -> bool:
         return nothing_due(self._database, now=self._now_ms(), present=self._shop.utc_now())
@@ -214,16 +235,19 @@ class Worker:
         return worked
 
     def _forget(self, lane: Lane) -> bool:
-        return forget_old(lane, days=self._settings.delivery_days, now=self._now_ms())
+        more = forget_old(lane, days=self._settings.delivery_days, now=self._now_ms())
+        if more:
+            self._forget_at = time.monotonic() + MISHAP_PAUSE
+        return more
 
-    def _for_account(self, claimed: Claimed) -> bool:
+    def _for_account(self, claimed: Claimed, *, troubled: bool) -> bool:
         lane = claimed.lane
         worked = True
         try:
-            worked = self._turns(partial(self._turn, claimed))
+            worked = self._turns(partial(self._timed_turn, claimed))
             return worked
         finally:
-            if claimed.failures:
+            if troubled:
                 self._unsteady.release()
             self._lanes.release(lane, due_at=partial(self._due_again, claimed, worked))
 
@@ -241,6 +265,16 @@ class Worker:
         )  # fmt: skip
         woken = told is not None and told < claimed.due_at
         return at if at is None or worked or woken else max(at, now + NOTHING_FOUND)
+
+    def _timed_turn(self, claimed: Claimed) -> bool:
+        since = time.monotonic()
+        try:
+            return self._turn(claimed)
+        finally:
+            if time.monotonic() - since > LONGEST:
+                self._slow.add(claimed.account_id)
+            else:
+                self._slow.discard(claimed.account_id)
 
     def _turn(self, claimed: Claimed) -> bool:
         with self._database.read() as connection:

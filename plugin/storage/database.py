@@ -77,7 +77,7 @@ class Database:
             )
         path = Path(self.url.database)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigurationError(
                 f"DATABASE_URL: the folder {path.parent} cannot be made: {error.strerror}"
@@ -235,7 +235,13 @@ class Database:
             with self.engine.connect().execution_options(
                 isolation_level="AUTOCOMMIT"
             ) as connection:
-                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+                # Everybody who wants to write waits for this: rather once more, later.
+                connection.exec_driver_sql("PRAGMA busy_timeout=200")
+                try:
+                    checkpoint = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                    busy = checkpoint.scalar_one()
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
         return not busy
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from plugin.ports import Received
 from plugin.storage.accounts import instant
+from plugin.storage.among import among
 from plugin.storage.tables import delivery
 
 
@@ -108,14 +109,32 @@ def read(
 def drop_done(connection: sa.Connection, *, before: int, limit: int) -> int:
     """Forget the oldest deliveries that were digested and received ``before`` (UTC milliseconds);
     returns how many."""
-    old = (
-        sa.select(delivery.c.id)
-        .where(delivery.c.state == DeliveryState.DONE, delivery.c.received_at < before)
+    # The oldest have the lowest ids: an index by state would have all of them sorted first.
+    first = (
+        sa.select(delivery.c.id, delivery.c.received_at)
+        .where(delivery.c.state.concat("") == DeliveryState.DONE)
         .order_by(delivery.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)  # being redacted: the next time
+        .subquery()
+    )
+    old = (
+        sa.select(delivery.c.id)
+        .join(first, first.c.id == delivery.c.id)
+        .where(first.c.received_at < before)
+        .with_for_update(of=delivery, skip_locked=True)  # being redacted: the next time
     )
     return connection.execute(sa.delete(delivery).where(delivery.c.id.in_(old))).rowcount
+
+
+def lock(connection: sa.Connection, ids: Sequence[int]) -> None:
+    """Before several of them are changed: in one order, as everybody does, so that nobody waits
+    in a circle. SQLite has one writer at a time anyway."""
+    connection.execute(
+        sa.select(delivery.c.id)
+        .where(among(delivery.c.id, ids))
+        .order_by(delivery.c.id)
+        .with_for_update()
+    ).all()
 
 
 def finish(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import resource
 import selectors
 import ssl
 import time
@@ -42,6 +43,9 @@ HEAD_SECONDS = 10.0  # from a request's first byte to the end of its head
 REQUEST_SECONDS = 30.0  # to its last byte; CRMs themselves give up after five to thirty
 ANSWER_SECONDS = 2.0  # an answer is small: who leaves no room for it has not read earlier ones
 LINGER_SECONDS = 2.0  # for the last answer to be read before the connection is closed
+STOP_SECONDS = 8.0  # for unfinished requests, once the worker is told to stop
+FILES = 100  # that are not connections: the database's, pipes, modules
+FEWEST = 8  # connections that are let in, however few files there may be
 LOOK_EVERY = 0.5  # seconds between looks for those who are too slow
 
 MAX_HEAD = 2**15  # bytes
@@ -54,7 +58,7 @@ READ = 2**16  # bytes at a time from the network
 PIECE = 2**13  # bytes at a time for gunicorn's parser
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9a-f]{1,8})[ \t]*(?:;|\r\n)", re.IGNORECASE)
 
@@ -184,6 +188,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Storing needs files, too: a crowd at the door must not take the last.
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - FILES
+        most: int = self.cfg.worker_connections
+        self.worker_connections = max(FEWEST, min(most, files))
         self.waiting: dict[Connection, None] = {}  # those no thread has, oldest first
         self.held = 0
         self._look_at = 0.0
@@ -196,10 +204,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             sock, client = listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._drop_oldest()
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                self._drop_oldest()  # no file or memory is left, or the network has a fault
             return
         sock.setblocking(False)
         if self.cfg.is_ssl:
@@ -340,9 +346,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """See ``murder_keepalived``."""
 
     def _cap_keepalive(self, deadline: float) -> None:
+        unfinished = time.monotonic() + STOP_SECONDS
         for connection in self.waiting:
-            if not connection.extent.data:
-                connection.deadline = min(connection.deadline, deadline)
+            last = unfinished if connection.extent.data else deadline
+            connection.deadline = min(connection.deadline, last)
 
     # --------------------------------------------------------------------------- in a thread
 

@@ -159,12 +159,6 @@ def test_the_next_address_is_tried(names: Resolve) -> None:
         assert send(client(f"http://{HOST}:{server.port}", reach)) == [1]
 
 
-@pytest.mark.parametrize("host", ["127.1", "0x7f.1", "2130706433", "0177.0.0.1"])
-def test_an_address_in_disguise_is_seen_through(host: str) -> None:
-    """Forms that the system understands and nobody writes."""
-    assert str(refused(client(f"https://{host}", Reach()))) == PRIVATE.format("127.0.0.1")
-
-
 def test_a_name_nobody_knows_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is certain that nothing was sent."""
 

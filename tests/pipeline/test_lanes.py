@@ -17,6 +17,7 @@ from plugin.pipeline import lanes as module
 from plugin.pipeline.lanes import DIGEST, LEASE, RENEW_EVERY, Lanes, is_held, wake
 from plugin.pipeline.schedule import nothing_due
 from plugin.settings import load_settings
+from plugin.storage.accounts import LONGEST_WAIT
 from plugin.storage.database import Database, upsert
 from plugin.storage.tables import account, counter, lane
 
@@ -277,16 +278,22 @@ def test_who_lost_the_lane_writes_nothing(one: Lanes, other: Lanes, clock: Clock
     assert counted(one.database) == 1
 
 
-def test_an_expired_lease_is_lost_even_if_nobody_took_it(one: Lanes, clock: Clock) -> None:
-    """Who cannot be sure any more that it is alone stops."""
+def test_a_lease_that_ran_out_goes_on_where_nobody_took_it(
+    one: Lanes, other: Lanes, clock: Clock
+) -> None:
+    """A long transaction keeps renewals away. To write is safe, as the row is locked meanwhile;
+    to call the CRM is not, until the lease has been renewed by it."""
     late = one.take(NAME)
     assert late is not None
     clock.ms += LEASE + 1
 
-    with pytest.raises(LeaseLost), late.write():
-        pass
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLost, match="ran out"):
         late.check()
+    with late.write() as connection:
+        count_once(connection)
+    late.check()
+    assert counted(one.database) == 1
+    assert other.take(NAME) is None
 
 
 def test_the_lane_cannot_be_taken_in_the_middle_of_a_write(
@@ -481,6 +488,17 @@ def test_a_lane_whose_holder_died_is_due_when_its_lease_has_ended(
     assert other.claim(now=START + LEASE, steady=False) is not None
 
 
+def test_what_is_due_in_a_far_future_is_due_now(database: Database, one: Lanes) -> None:
+    """Nobody puts off for more than a day: the clock was ahead, and was set back."""
+    connected(database, 1)
+    with database.write() as connection:
+        connection.execute(sa.update(lane).values(due_at=START + LONGEST_WAIT))
+    assert one.claim(now=START - 1, steady=False) is not None
+    with database.write() as connection:
+        connection.execute(sa.update(lane).values(until=0, due_at=START + LONGEST_WAIT))
+    assert one.claim(now=START, steady=False) is None
+
+
 def test_accounts_in_trouble_can_be_left_out(database: Database, one: Lanes) -> None:
     """So that they do not keep all threads of a worker."""
     connected(database, 1, failures=3)
@@ -490,6 +508,8 @@ def test_accounts_in_trouble_can_be_left_out(database: Database, one: Lanes) -> 
     assert steady is not None
     assert (steady.account_id, steady.failures) == (2, 0)
     assert one.claim(now=START, steady=True) is None
+    connected(database, 3)
+    assert one.claim(now=START, steady=True, besides={3}) is None
     unsteady = one.claim(now=START, steady=False)
     assert unsteady is not None
     assert (unsteady.account_id, unsteady.failures) == (1, 3)

@@ -12,14 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.app import create_worker, open_parts
+from plugin.pipeline.lanes import wake
 from plugin.pipeline.schedule import due_at, next_at
 from plugin.pipeline.upkeep import HOUR, WEEK, is_due
 from plugin.settings import load_settings
-from plugin.storage import accounts, hints
+from plugin.storage import accounts, deliveries, hints
 from plugin.storage.accounts import LONGEST_WAIT
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import account, contact
+from plugin.storage.tables import account, contact, lane
 
 PRESENT = datetime(2026, 9, 16, 10, 0, tzinfo=UTC)  # a Wednesday; noon in Berlin
 NOW = round(PRESENT.timestamp() * 1000)
@@ -145,7 +146,7 @@ def test_accounts_in_trouble_are_served_after_the_database_was_away(
     lanes = worker._lanes
     asked_for: list[bool] = []
 
-    def away(*, now: int, steady: bool) -> None:
+    def away(*, now: int, steady: bool, besides: frozenset[int]) -> None:
         asked_for.append(steady)
         raise sa.exc.OperationalError("claim", {}, Exception("away"))
 
@@ -155,6 +156,33 @@ def test_accounts_in_trouble_are_served_after_the_database_was_away(
             with pytest.raises(sa.exc.OperationalError):
                 worker._look()
     assert asked_for == [False] * 20
+
+
+def test_a_backlog_of_deliveries_is_not_all_there_is(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one thread, too: after digesting an account has its turn, if one is due."""
+    stored(database)
+    parts = open_parts(
+        load_settings(
+            {"DATABASE_URL": database_url, "SECRET_KEY": "a-test-key-of-32-characters-long"}
+        )
+    )
+    worker = create_worker(parts)
+    monkeypatch.setattr(deliveries, "any_new", lambda _connection: True)
+    worker._forget_at = math.inf
+    done = []
+    with _closing(worker, parts.database):
+        for _ in range(4):
+            with database.write() as connection:
+                wake(connection, [1], at=0)
+            job = worker._look()
+            assert job is not None
+            held = worker._lanes._held.popitem()[0]
+            with database.write() as connection:
+                connection.execute(sa.update(lane).values(until=0))
+            done.append(held)
+    assert done == ["digest", "account:1"] * 2
 
 
 @contextmanager
