@@ -140,7 +140,7 @@ def _without(
     """Of a contact in ``about`` only the id stays."""
     if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"] in about:
         return {"id": item["id"]}
-    return scrubbed(_unnamed(item, contact_ids), words)
+    return scrubbed(_unnamed(item, contact_ids), words, structure=frozenset({"id"}))
 
 
 def _unnamed(value: Any, contact_ids: frozenset[str]) -> Any:

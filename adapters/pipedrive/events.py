@@ -307,9 +307,8 @@ def _emptied(save: _Save, meta: object) -> dict[str, Any]:
     gone = dict.fromkeys(sorted(_changed_codes(save)), REDACTED)
     keys = dict.fromkeys(sorted(PERSON_KEYS & save.previous.keys()), REDACTED)
     data = {key: save.data[key] for key in KEPT if key in save.data} | {CUSTOM: gone}
-    previous = {**keys, CUSTOM: gone} if save.tells_what_changed else {}
     return {
         "meta": meta,
         "data": data if save.meta["action"] != "delete" else None,
-        "previous": previous if save.meta["action"] != "create" else None,
+        "previous": {**keys, CUSTOM: gone} if save.tells_what_changed else None,
     }
