@@ -7,6 +7,7 @@ Threads share one writer that commits together whatever arrived meanwhile (see
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 bind = "127.0.0.1:8000"
 worker_class = "plugin.web.server.Worker"
@@ -18,6 +19,9 @@ graceful_timeout = 30
 keepalive = 30
 limit_request_line = 4094
 limit_request_fields = 60
+# Where a worker shows that it lives: memory, where there is such a place. A full disk would end
+# gunicorn as a whole when it starts a worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True  # it would lie in the home directory, one for all gunicorns there
 
 
