@@ -22,7 +22,7 @@ from plugin.cli.command import (
 )
 from plugin.cli.printing import say
 from plugin.errors import ConfigurationError, CrmError, PluginError
-from plugin.pipeline.lanes import wake
+from plugin.pipeline.lanes import wake, wake_all
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter
@@ -78,7 +78,7 @@ def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
     with parts.database.write() as connection:
         if parked:
             now = clock.now_ms()
-            wake(connection, [one.id for one in accounts.all_accounts(connection)], at=now)
+            wake_all(connection, at=now)
             n = hints.unpark(connection, None, now=now)
             say(f"{n} parked records are looked at again.")
             return

@@ -246,7 +246,7 @@ class Digest:
         if not erased:
             return
         # Read again: an erasure may have redacted more of it since it was parsed.
-        (stored,) = deliveries.read(connection, [stored.id], to_change=True)
+        (stored,) = deliveries.read(connection, [stored.id])
         body = stored.body
         for account_crm_id, what in erased.items():
             left = self._adapters[stored.crm].redact(

@@ -23,14 +23,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from plugin.errors import LeaseLost
-from plugin.storage.accounts import LONGEST_WAIT
+from plugin.storage.accounts import has_come
 from plugin.storage.database import Database, upsert
 from plugin.storage.tables import account, lane
 
 LEASE = 12_000  # milliseconds
 RENEW_EVERY = 3.0  # seconds
 DIGEST = "digest"
-NOTHING_FOUND = 1_000  # milliseconds until a lane that was due for nothing is looked at again
 
 
 def account_lane(account_id: int) -> str:
@@ -145,7 +144,7 @@ class Lanes:
         due = (
             sa.select(lane.c.name, lane.c.token, lane.c.account_id, account.c.failures)
             .join(account, account.c.id == lane.c.account_id)
-            .where(_is_due(now), _is_free(self.present()))
+            .where(has_come(lane.c.due_at, now), _is_free(self.present()))
             .order_by(lane.c.due_at, lane.c.account_id)
             .limit(1)
         )
@@ -260,22 +259,15 @@ def wake(connection: sa.Connection, account_ids: Collection[int], *, at: int) ->
     upsert(connection, lane, rows, update=("account_id",), due_at=sooner)
 
 
-def wake_all(database: Database, *, at: int) -> None:
-    """Have every account looked at: what is due may have changed without a word."""
-    with database.write() as connection:
-        ids = connection.execute(sa.select(account.c.id)).scalars().all()
-        wake(connection, ids, at=at)
+def wake_all(connection: sa.Connection, *, at: int) -> None:
+    """The same for every account."""
+    wake(connection, connection.execute(sa.select(account.c.id)).scalars().all(), at=at)
 
 
 def is_held(connection: sa.Connection, name: str, *, now: sa.ColumnElement[int]) -> bool:
     """Whether somebody holds this lane right now."""
     held = sa.select(lane.c.name).where(lane.c.name == name, sa.not_(_is_free(now)))
     return connection.execute(held).first() is not None
-
-
-def _is_due(now: int) -> sa.ColumnElement[bool]:
-    """Or so late that nobody can have meant it: then the clock was set back."""
-    return sa.or_(lane.c.due_at <= now, lane.c.due_at > now + LONGEST_WAIT)
 
 
 def _is_free(now: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

@@ -10,6 +10,7 @@ from plugin.storage import deliveries
 
 RETENTION = "retention"
 EVERY = 600.0  # seconds
+WHILE_MORE = 1.0  # seconds, while there is more to forget
 BATCH = 500  # deliveries in one transaction: webhooks that come in wait no longer than for these
 DAY = 24 * 3_600_000  # milliseconds
 

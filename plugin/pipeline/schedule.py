@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from plugin.pipeline.lanes import DIGEST, account_lane, is_held
 from plugin.pipeline.outbox import SETTLE
 from plugin.pipeline.subscribe import subscription_due_at
-from plugin.pipeline.upkeep import HOUR, WEEK, is_due
+from plugin.pipeline.upkeep import Routine, routine_due_at
 from plugin.referral.workdays import week_of
 from plugin.storage import accounts, deliveries
 from plugin.storage.accounts import LONGEST_WAIT, Account, milliseconds
@@ -96,14 +96,8 @@ def _first_review(connection: sa.Connection, account: Account) -> date | None:
 def _upkeep(account: Account, now: int) -> Iterator[int]:
     if account.sweep is not None or account.ids_cursor is not None:
         yield now
-    begun = account.connected_at
-    for last, every in (
-        (account.users_read_at or 0, HOUR),
-        (account.swept_at or begun, HOUR),
-        (account.tasks_read_at or begun, HOUR),
-        (account.ids_checked_at or begun, WEEK),
-    ):
-        yield now if is_due(last, every, now) else last + every
+    for routine in Routine:
+        yield routine_due_at(account, routine, now)
 
 
 def _days(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -36,6 +37,28 @@ class Sweep:
     started: int
     cursor: str | None = None
     deals: bool = False
+
+
+class Routine(StrEnum):
+    """What is done again and again, whatever happens."""
+
+    USERS = "users"
+    SWEEP = "sweep"
+    TASKS = "tasks"
+    IDS = "ids"
+
+
+def routine_due_at(account: Account, routine: Routine, now: int) -> int:
+    """When it is to be done again, in UTC milliseconds; ``now`` also where it was done in the
+    future, before the clock was set back."""
+    begun = account.connected_at
+    last, every = {
+        Routine.USERS: (account.users_read_at or 0, HOUR),
+        Routine.SWEEP: (account.swept_at or begun, HOUR),
+        Routine.TASKS: (account.tasks_read_at or begun, HOUR),
+        Routine.IDS: (account.ids_checked_at or begun, WEEK),
+    }[routine]
+    return now if last > now else last + every
 
 
 def keep_allowance(account: Account, session: Session, lane: Lane) -> None:
@@ -84,7 +107,7 @@ class Upkeep:
             self._mark(connection, ripples)
 
     def users_due(self) -> bool:
-        return is_due(self._account.users_read_at, HOUR, self._now_ms())
+        return self._is_due(Routine.USERS)
 
     def read_users(self) -> None:
         """All CRM users; where one left, the contacts they referred are looked at again."""
@@ -126,8 +149,7 @@ class Upkeep:
     # --------------------------------------------------------------------------- sweeps
 
     def sweep_due(self) -> bool:
-        since = self._account.swept_at or self._account.connected_at
-        return self._account.sweep is not None or is_due(since, HOUR, self._now_ms())
+        return self._account.sweep is not None or self._is_due(Routine.SWEEP)
 
     def sweep(self, state: Sweep | None) -> tuple[Sweep | None, int]:
         """One more page of what was modified since the last sweep: marks it. Returns how far the
@@ -163,8 +185,7 @@ class Upkeep:
         return len(page.items), replace(state, cursor=page.cursor) if page.cursor else None
 
     def tasks_due(self) -> bool:
-        last = self._account.tasks_read_at or self._account.connected_at
-        return is_due(last, HOUR, self._now_ms())
+        return self._is_due(Routine.TASKS)
 
     def read_tasks(self, outbox: Outbox) -> int:
         """What became of all our open tasks; returns for how many contacts something did."""
@@ -183,8 +204,7 @@ class Upkeep:
         return found
 
     def ids_due(self) -> bool:
-        last = self._account.ids_checked_at or self._account.connected_at
-        return self._account.ids_cursor is not None or is_due(last, WEEK, self._now_ms())
+        return self._account.ids_cursor is not None or self._is_due(Routine.IDS)
 
     def check_ids(self, after: str | None) -> tuple[str | None, int]:
         """Find contacts that vanished without a word, one batch behind the id ``after``. Returns
@@ -217,14 +237,12 @@ class Upkeep:
             accounts.save(connection, mine, **values)
         return last, len(vanished)
 
+    def _is_due(self, routine: Routine) -> bool:
+        now = self._now_ms()
+        return routine_due_at(self._account, routine, now) <= now
+
     def _mark(self, connection: sa.Connection, ripples: Ripples) -> None:
         now = self._now_ms()
         mine = self._account.id
         hints.mark(connection, mine, HintKind.CONTACT, ripples.contacts, due_at=now)
         hints.mark(connection, mine, HintKind.CONTACT, ripples.history, due_at=now, history=True)
-
-
-def is_due(last: int | None, every: int, now: int) -> bool:
-    """Whether what was done ``last`` is to be done again; also where it was done in the future,
-    before the clock was set back."""
-    return last is None or not 0 <= now - last < every

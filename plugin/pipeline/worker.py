@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from plugin.errors import LeaseLost, PluginError
 from plugin.pipeline.bell import Bell
 from plugin.pipeline.digest import Digest
-from plugin.pipeline.lanes import DIGEST, NOTHING_FOUND, Claimed, Lane, Lanes, wake_all
-from plugin.pipeline.retention import EVERY, RETENTION, forget_old
+from plugin.pipeline.lanes import DIGEST, Claimed, Lane, Lanes, wake_all
+from plugin.pipeline.retention import EVERY, RETENTION, WHILE_MORE, forget_old
 from plugin.pipeline.schedule import next_at, nothing_due
 from plugin.pipeline.turn import Turn, Workshop
 from plugin.ports import AccountLink, Adapter, Session
@@ -36,6 +36,7 @@ POLL = 0.1  # seconds between two looks where nothing was due and nobody tells
 POLL_BESIDE_BELL = 1.0  # the same where the database rings
 TURNS = 20  # in one lane before others get their chance
 LONGEST = 2.0  # seconds of turns in one lane before others get their chance
+NOTHING_FOUND = 1_000  # milliseconds until a lane that was due for nothing is looked at again
 SET_ASIDE = 60_000  # milliseconds an account waits after an error that was not foreseen
 MISHAP_PAUSE = 1.0  # seconds after an error that was not foreseen
 MISHAPS = 5  # in a row, and a worker that should end by itself gives up
@@ -116,7 +117,8 @@ class Worker:
         )
         try:
             if until_idle:
-                wake_all(self._database, at=self._now_ms())
+                with self._database.write() as connection:
+                    wake_all(connection, at=self._now_ms())
             for thread in (listening, *threads):
                 thread.start()
             while any(thread.is_alive() for thread in threads):
@@ -237,7 +239,7 @@ class Worker:
     def _forget(self, lane: Lane) -> bool:
         more = forget_old(lane, days=self._settings.delivery_days, now=self._now_ms())
         if more:
-            self._forget_at = time.monotonic() + MISHAP_PAUSE
+            self._forget_at = time.monotonic() + WHILE_MORE
         return more
 
     def _for_account(self, claimed: Claimed, *, troubled: bool) -> bool:

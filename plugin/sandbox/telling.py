@@ -95,7 +95,8 @@ class Telling:
             self._processes.check()
             quiet = quiet + 1 if self._is_quiet(present) else 0
             if not quiet:
-                wake_all(self._database, at=clock.now_ms())  # no worker knows that time leapt
+                with self._database.write() as connection:
+                    wake_all(connection, at=clock.now_ms())  # no worker knows that time leapt
 
     def _is_quiet(self, present: datetime) -> bool:
         now = clock.now_ms()

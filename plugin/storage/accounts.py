@@ -33,6 +33,12 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def has_come(at: sa.ColumnElement[Any], now: int) -> sa.ColumnElement[bool]:
+    """Whether an instant until which something was put off has come; or lies so far ahead that
+    nobody can have meant it: then the clock was set back."""
+    return sa.or_(at <= now, at > now + LONGEST_WAIT)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Account:
     """One connected account with its settings. Secrets are still encrypted."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from plugin.storage.accounts import LONGEST_WAIT
+from plugin.storage.accounts import has_come
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
@@ -92,8 +92,7 @@ def due(
             hint.c.account_id == account_id,
             hint.c.kind == kind,
             hint.c.parked.is_(None),
-            # Nobody puts off for so long: then the clock was set back meanwhile.
-            sa.or_(hint.c.due_at <= now, hint.c.due_at > now + LONGEST_WAIT),
+            has_come(hint.c.due_at, now),
         )
         .order_by(hint.c.due_at, hint.c.record_id)
         .limit(limit)
