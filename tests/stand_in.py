@@ -21,12 +21,12 @@ from typing import Any
 
 import requests
 from flask import Flask, Response, request
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import WSGIRequestHandler
 
 from plugin.ports import AccountLink
 from plugin.reach import read_networks
+from tests.listening import listening
 
-POLL = 0.02  # seconds until a server notices that it should stop
 NEARBY = read_networks("127.0.0.0/8")
 """Where stand-ins are: ``CRM_NETWORKS`` of the tests."""
 
@@ -260,19 +260,9 @@ class StandIn(ABC):
     @contextmanager
     def serving(self) -> Iterator[str]:
         """Serve until the block ends; the base URL."""
-        server = make_server(
-            "127.0.0.1", 0, self._app(), threaded=True, request_handler=_Connection
-        )
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        self.served()
-        thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-        thread.start()
-        try:
+        with listening(self._app(), handler=_Connection) as self.url:
+            self.served()
             yield self.url
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def served(self) -> None:  # noqa: B027 (most have nothing to do)
         """``url`` is known now."""

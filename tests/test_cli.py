@@ -11,10 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
-from unittest.mock import patch
 
 import click
 import pytest
@@ -22,14 +21,12 @@ import requests
 import sqlalchemy as sa
 
 from plugin import cli
-from plugin.app import Parts, open_parts
-from plugin.cli import command as cli_command
 from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Fault, Sandbox
 from plugin.sandbox.server import serving
-from plugin.settings import Settings
 from plugin.storage.database import Database
 from plugin.storage.tables import account
+from tests.e2e.installation import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -96,30 +93,10 @@ class Shell:
 
     def run(self, line: str, *, stdin: io.TextIOBase | None = None, **environ: str) -> Ran:
         """A command line within this process; "" takes a setting away."""
-        out, err = io.StringIO(), io.StringIO()
-        opened: list[Parts] = []
-
-        def note(settings: Settings, *, migrate: bool = True) -> Parts:
-            opened.append(open_parts(settings, migrate=migrate))
-            return opened[-1]
-
-        code = 0
-        with (
-            patch.dict(os.environ, self._whole(environ), clear=True),
-            patch.object(sys, "argv", ["plugin", *line.split()]),
-            patch.object(sys, "stdin", stdin or _Untouchable()),
-            patch.object(cli_command, "open_parts", note),
-            redirect_stdout(out),
-            redirect_stderr(err),
-        ):
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-            finally:
-                for parts in opened:
-                    parts.database.close()
-        return Ran(code, out.getvalue(), err.getvalue())
+        ended = run_command(
+            line.split(), environ=self._whole(environ), stdin=stdin or _Untouchable(), alone=True
+        )
+        return Ran(ended.returncode, ended.stdout, ended.stderr)
 
     def start(
         self, line: str, *, at: int = subprocess.PIPE, **environ: str

@@ -5,18 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from adapters import connecting
 from adapters.client import Client, RateBudget
@@ -26,6 +20,7 @@ from plugin.reach import Reach, read_networks
 from plugin.registry import adapters
 from tests.adapters.conftest import TOKEN
 from tests.adapters.raw import answer, speaking
+from tests.certificates import self_signed
 from tests.conformance.crms import CRMS, new_adapter, new_stand_in
 
 HOST = "crm.example.com"
@@ -234,32 +229,14 @@ def test_every_crm_needs_its_network_allowed(crm: str) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Of ``crm.example.com``, signed by itself; with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, SHA256())
-    )
-    path = tmp_path / "certificate.pem"
-    private_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(made.public_bytes(Encoding.PEM) + private_key)
-    return path
+    """Of ``crm.example.com``, signed by itself."""
+    return self_signed(tmp_path, HOST)[0]
 
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     return context
 
 

@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import datetime
@@ -14,7 +13,6 @@ from unittest.mock import patch
 
 import sqlalchemy as sa
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from plugin import cli, clock
 from plugin.app import Parts, close_app, open_parts
@@ -24,19 +22,21 @@ from plugin.registry import adapters
 from plugin.settings import Settings
 from plugin.storage.database import Database
 from plugin.storage.tables import lane
-
-POLL = 0.02  # seconds until a server notices that it should stop
-
-
-class Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
+from tests.listening import listening
 
 
 def run_command(
-    words: Sequence[str], *, environ: Mapping[str, str], now_ms: Callable[[], int], typed: str = ""
+    words: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    now_ms: Callable[[], int] = clock.now_ms,
+    stdin: io.TextIOBase | None = None,
+    alone: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """``python -m plugin …`` within this process: a second faster than in one of its own."""
+    """``python -m plugin …`` within this process: a second faster than in one of its own.
+
+    ``alone``: the environment is ``environ`` and nothing else.
+    """
     out, err = io.StringIO(), io.StringIO()
     opened: list[Parts] = []
 
@@ -46,9 +46,9 @@ def run_command(
 
     code = 0
     with (
-        patch.dict(os.environ, environ),
+        patch.dict(os.environ, environ, clear=alone),
         patch.object(sys, "argv", ["plugin", *words]),
-        patch.object(sys, "stdin", io.StringIO(typed)),
+        patch.object(sys, "stdin", stdin or io.StringIO()),
         patch.object(cli_command, "open_parts", open_and_note),
         patch.object(clock, "now_ms", now_ms),
         redirect_stdout(out),
@@ -87,13 +87,8 @@ def let_leases_run(database: Database, milliseconds: int) -> None:
 @contextmanager
 def serving(app: Flask, port: int) -> Iterator[None]:
     """Serve the application on the loopback until the block ends, and close it."""
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-    thread.start()
     try:
-        yield
+        with listening(app, port):
+            yield
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
         close_app(app)

@@ -6,6 +6,7 @@ of them have in common.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -61,7 +62,7 @@ class Shop:
     def command(self, *words: str, typed: str = "", code: int = 0) -> str:
         """``python -m plugin …``, in this process; what it printed, or said where it is to end
         with another code."""
-        ran = run_command(words, environ=self.environ, now_ms=self.now_ms, typed=typed)
+        ran = run_command(words, environ=self.environ, now_ms=self.now_ms, stdin=io.StringIO(typed))
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stderr if code else ran.stdout
 

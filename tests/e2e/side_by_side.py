@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flask import Flask
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
 from plugin.sandbox.portal import Portal
@@ -16,8 +14,8 @@ from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox, serving
 from plugin.sandbox.webhooks import Outbox
 from tests.databases import Databases
-from tests.e2e.installation import POLL, Quiet
 from tests.e2e.plant import Plant, running
+from tests.listening import listening
 
 FIRST = Portal(portal_id=1001, token="first-portal-token", rate_limit=100_000)
 SECOND = Portal(portal_id=2002, token="second-portal-token", rate_limit=100_000)
@@ -57,12 +55,5 @@ def _one_address(apps: Mapping[str, Flask]) -> Iterator[str]:
         app = apps.get(environ.get("HTTP_AUTHORIZATION", ""), Response(status=401))
         return app(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, by_token, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(by_token) as url:
+        yield url

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 import requests
 import sqlalchemy as sa
-from werkzeug.serving import make_server
 
 from plugin.pipeline.worker import Worker
 from plugin.registry import adapters
@@ -30,8 +29,8 @@ from plugin.sandbox.webhooks import sign
 from plugin.storage.database import Database
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
-from tests.e2e.installation import Quiet
 from tests.e2e.plant import ROOT, Plant, free_port, running
+from tests.listening import listening
 
 PATIENCE = 60.0  # seconds
 TAKEN_OVER = 15.0  # seconds after which somebody else must have gone on
@@ -251,15 +250,8 @@ class Tripwire:
 @contextmanager
 def tripwire(plant: Plant) -> Iterator[tuple[Tripwire, str]]:
     wire = Tripwire(plant)
-    server = make_server("127.0.0.1", 0, wire, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield wire, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(wire) as url:
+        yield wire, url
 
 
 def start_worker(plant: Plant, api_url: str) -> subprocess.Popen[str]:

@@ -8,7 +8,6 @@ order, in a CRM of its own and with the same clock, so ids and instants are alwa
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -24,7 +23,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from werkzeug.serving import make_server
 
 from plugin.app import open_parts
 from plugin.referral.model import ASK_KINDS
@@ -35,8 +33,8 @@ from plugin.settings import load_settings
 from plugin.storage.tables import delivery
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
-from tests.e2e.installation import Quiet
 from tests.e2e.plant import Plant
+from tests.listening import listening
 
 Event = dict[str, Any]
 Task = tuple[str, tuple[str, ...], str]
@@ -234,16 +232,8 @@ class Theatre:
 
     @contextmanager
     def open(self) -> Iterator[Theatre]:
-        server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
-        try:
+        with listening(self) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     @contextmanager
     def performance(self, policy: str) -> Iterator[Plant]:

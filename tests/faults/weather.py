@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from tests.faults.plan import Fault
+from tests.listening import listening
 
-POLL = 0.02  # seconds until a server notices that it should stop
 HANGS = 60.0  # seconds, if nobody ends it
 WRONG_TYPES = (b"[]", b"7", b'{"results": "none"}', b'{"results": [{"id": null}]}', b'"ok"')
 BATCH = re.compile(r"batch/(read|create|update)$")
@@ -187,17 +187,8 @@ class _Connection(WSGIRequestHandler):
 @contextmanager
 def serving(app: Callable[[Environ, Start], Iterable[bytes]], port: int = 0) -> Iterator[str]:
     """Serve until the block ends; the base URL."""
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Connection)
-    server.daemon_threads = True  # whoever still waits for an answer is not waited for
-    server.block_on_close = False
-    thread = threading.Thread(target=server.serve_forever, args=(POLL,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(app, port, handler=_Connection) as url:
+        yield url
 
 
 def wait_until(holds: Callable[[], bool], *, seconds: float, every: float = 0.05) -> bool:

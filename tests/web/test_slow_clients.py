@@ -8,15 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import self_signed
 from tests.web.door import (
     PATIENCE,
     Door,
@@ -262,37 +258,9 @@ def test_a_body_in_crumbs_is_refused(door: Door) -> None:
 # --------------------------------------------------------------------------------- TLS
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, signed by itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
-
-
 def test_it_is_the_same_where_gunicorn_itself_speaks_tls(tmp_path: Path) -> None:
     """Clients that stop in the handshake or behind it hold nobody up; a large body is taken."""
-    cert, key = certificate(tmp_path)
+    cert, key = self_signed(tmp_path, "localhost")
     context = ssl.create_default_context(cafile=str(cert))
     body = b"[" + b" " * 500_000 + b"]"
     with opened(tmp_path, "--certfile", str(cert), "--keyfile", str(key)) as door:
