@@ -16,7 +16,10 @@ Lukas Maria Marie Markus Martin Max Mehmet Mia Michael Monika Nicole Nina Olga O
 Petra Rainer Renate Sabine Simon Sofia Stefan Susanne Sven Theo Thomas Ursula Uwe Vera Werner Yusuf
 """.split()  # noqa: SIM905 - a hundred lines would be no clearer
 BEGIN = ("B", "D", "F", "G", "H", "K", "L", "M", "R", "S", "W", "Br", "Kr", "Schm", "St")
-MIDDLE = ("ab", "ed", "if", "ol", "un", "er", "arm", "eil", "ick", "ost")
+MIDDLE = """
+ab ed if ol un er arm eil ick ost ach alt and aus eck eid elm enz erb euf ild imp ind itz obr olk
+orn ott uch urg
+""".split()  # noqa: SIM905 - thirty lines would be no clearer
 END = (
     "er",
     "mann",
@@ -101,7 +104,8 @@ def somebody(number: int, count: int) -> Somebody:
 
 
 def _surname(number: int) -> str:
-    """Few names are frequent and many are rare: the first is that of one in sixty people."""
+    """Few names are frequent and many are rare: the first is that of one in a hundred
+    people, as Müller is in Germany."""
     spread = number * 2_654_435_761 % 2**32 / 2**32
     rest, end = divmod(int(SURNAMES * spread**2), len(END))
     begin, middle = divmod(rest, len(MIDDLE))

@@ -165,27 +165,53 @@ def _index_names(
 ) -> None:
     if not ids:
         return
-    connection.execute(
-        sa.delete(contact_key).where(
-            contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids)
-        )
-    )
-    rows = [
-        {"account_id": account.id, "key": key[:160], "contact_id": crm_id}
+    before = _drop_keys(connection, account, ids)
+    keys = {
+        crm_id: sorted(key[:160] for key in keys_of_person(person_of(row)))
         for crm_id, row in known_contacts(connection, account, ids).items()
-        for key in sorted(keys_of_person(person_of(row)))
-    ]
-    upsert(connection, contact_key, rows)
+    }
+    upsert(
+        connection,
+        contact_key,
+        [
+            {"account_id": account.id, "key": key, "contact_id": crm_id}
+            for crm_id, theirs in keys.items()
+            for key in theirs
+        ],
+    )
+    ripples.contacts |= _search_again(connection, account, before.union(*keys.values()))
+
+
+def forget_names(connection: sa.Connection, account: Account, ids: Sequence[str]) -> set[str]:
+    """Nobody finds these contacts by their names any more. Returns on whom such names were told:
+    with one less whom they may mean it may be clear who is meant."""
+    return _search_again(connection, account, _drop_keys(connection, account, ids))
+
+
+def _drop_keys(connection: sa.Connection, account: Account, ids: Sequence[str]) -> set[str]:
+    theirs = sa.and_(contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids))
+    keys = set(connection.execute(sa.select(contact_key.c.key).where(theirs)).scalars())
+    if keys:
+        connection.execute(sa.delete(contact_key).where(theirs))
+    return keys
+
+
+def _search_again(connection: sa.Connection, account: Account, keys: Iterable[str]) -> set[str]:
+    """Who stands under these keys changed: names that are told and may mean them are searched for
+    anew. Returns on whom they were told."""
     waiting = connection.execute(
-        sa.select(referral.c.referred_id)
+        sa.select(referral.c.id, referral.c.referred_id)
         .distinct()
         .join(referral_key, referral_key.c.referral_id == referral.c.id)
-        .where(
-            referral_key.c.account_id == account.id,
-            among(referral_key.c.key, {row["key"] for row in rows}),
+        .where(referral_key.c.account_id == account.id, among(referral_key.c.key, keys))
+    ).all()
+    if waiting:
+        connection.execute(
+            sa.update(referral)
+            .where(among(referral.c.id, [row.id for row in waiting]))
+            .values(searched_by=None)
         )
-    )
-    ripples.contacts.update(waiting.scalars())
+    return {row.referred_id for row in waiting}
 
 
 # ------------------------------------------------------------------------------ deals

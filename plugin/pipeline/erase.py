@@ -344,14 +344,16 @@ class Eraser:
         for row in traces.candidates:
             left = [one for one in row.candidates if one["crm_id"] not in traces.ids]
             connection.execute(
-                sa.update(referral).where(referral.c.id == row.id).values(candidates=left)
+                sa.update(referral)
+                .where(referral.c.id == row.id)
+                .values(candidates=left, searched_by=None)
             )
             touched.add(row.referred_id)
         self._forget_texts(connection, traces)
         self._forget_tasks(connection, traces)
         self._forget_on_deals(connection, traces)
         for one in ids:
-            leave.forget_contact(connection, self._account, one)
+            touched |= leave.forget_contact(connection, self._account, one)
         connection.execute(
             sa.delete(alias).where(alias.c.account_id == mine, among(alias.c.new_id, ids))
         )

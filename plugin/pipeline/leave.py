@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, unlink
+from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, forget_names, unlink
 from plugin.ports import ContactSnapshot
 from plugin.storage import changes
 from plugin.storage.accounts import Account
@@ -18,7 +18,6 @@ from plugin.storage.tables import (
     alias,
     contact,
     contact_deal,
-    contact_key,
     field_change,
     hint,
     referral,
@@ -115,7 +114,7 @@ def merge(
     upsert(connection, contact_deal, [{**row._mapping, "contact_id": new} for row in deals])
     _merge_referrals(connection, mine, old, new)
     _merge_tasks(connection, mine, old, new)
-    _drop_contact(connection, mine, old)
+    ripples.contacts |= forget_contact(connection, account, old)
     connection.execute(
         sa.update(alias).where(alias.c.account_id == mine, alias.c.new_id == old).values(new_id=new)
     )
@@ -247,10 +246,12 @@ def _merge_tasks(connection: sa.Connection, mine: int, old: str, new: str) -> No
         )
 
 
-def _drop_contact(connection: sa.Connection, mine: int, contact_id: str) -> None:
+def forget_contact(connection: sa.Connection, account: Account, contact_id: str) -> set[str]:
+    """Remove the contact's own rows; returns who is to be looked at again."""
+    mine = account.id
+    waiting = forget_names(connection, account, [contact_id])
     for table, column in (
         (contact, contact.c.crm_id),
-        (contact_key, contact_key.c.contact_id),
         (contact_deal, contact_deal.c.contact_id),
         (field_change, field_change.c.contact_id),
     ):
@@ -260,11 +261,7 @@ def _drop_contact(connection: sa.Connection, mine: int, contact_id: str) -> None
             hint.c.account_id == mine, hint.c.kind == "contact", hint.c.record_id == contact_id
         )
     )
-
-
-def forget_contact(connection: sa.Connection, account: Account, contact_id: str) -> None:
-    """Remove the contact's own rows (after an erasure)."""
-    _drop_contact(connection, account.id, contact_id)
+    return waiting
 
 
 def let_go(
@@ -295,8 +292,4 @@ def let_go(
             ask=None,
         )
     )
-    connection.execute(
-        sa.delete(contact_key).where(
-            contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids)
-        )
-    )
+    ripples.contacts |= forget_names(connection, account, ids) - set(ids)

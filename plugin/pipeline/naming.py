@@ -1,18 +1,20 @@
 """Naming: the text a rep typed about a referrer becomes referrals, linked or not.
 
 The present text is the truth. A link once made stays until the text changes; a name not yet
-found is tried again whenever its contact is looked at.
+found is searched for again whenever something changed that the search goes by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 import sqlalchemy as sa
 
+from plugin.manifest import manifest
 from plugin.pipeline.absorb import (
     NAME_FIELD,
     PERSON,
@@ -55,14 +57,22 @@ class _Told:
     said_at: datetime
     pillar: Pillar | None
 
+    def as_early_as(self, before: sa.Row[Any] | None) -> _Told:
+        """What is known of it may be that it was said earlier."""
+        if before is None or before.said_at >= milliseconds(self.said_at):
+            return self
+        return replace(self, said_at=instant(before.said_at))
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What became of one name, and under which keys the person may turn up later."""
+    """What became of one name, under which keys the person may turn up later, and what the search
+    went by."""
 
     told: _Told
     keys: frozenset[str]
     match: Match
+    searched_by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +109,12 @@ def look_up(
         return None
     said = changes.of(connection, account.id, [one for one in ids if texts[one]])
     told = [one for s in snapshots for one in _told(s, said.get(s.card.crm_id, ()), now)]
-    wanted = {(one.referred_id, one.key): one for one in told}
+    wanted = {
+        (one.referred_id, one.key): one.as_early_as(existing.get((one.referred_id, one.key)))
+        for one in told
+    }
     unlinked = [
-        one
+        (one, existing.get(key))
         for key, one in wanted.items()
         if key not in existing or existing[key].outcome in WAITING
     ]
@@ -172,7 +185,7 @@ def _correct(
         one = wanted.get(key)
         if one is None:
             continue
-        said_at = min(row.said_at, milliseconds(one.said_at))
+        said_at = milliseconds(one.said_at)
         if (row.position, row.text, row.said_at) == (one.position, one.text, said_at):
             continue
         connection.execute(
@@ -190,13 +203,24 @@ def _correct(
 # -------------------------------------------------------------------------- matching
 
 
-def _match_all(connection: sa.Connection, account: Account, told: Sequence[_Told]) -> list[_Found]:
-    if not told:
+def _match_all(
+    connection: sa.Connection,
+    account: Account,
+    unlinked: Sequence[tuple[_Told, sa.Row[Any] | None]],
+) -> list[_Found]:
+    """Search for names, where that may find something else than before: of a frequent name there
+    are thousands of people to compare."""
+    if not unlinked:
         return []
     users = _users(connection, account)
     emails = {one.email for one in users if one.email}
+    common = (manifest().version, account.policy.matching, account.record_url, users)
+    basis = blake2b(repr(common).encode(), digest_size=16)
     found = []
-    for one in told:
+    for one, before in unlinked:
+        searched_by = _searched_by(basis.copy(), one)
+        if before is not None and before.searched_by == searched_by:
+            continue
         search = Search(
             one.text,
             policy=account.policy.matching,
@@ -206,8 +230,14 @@ def _match_all(connection: sa.Connection, account: Account, told: Sequence[_Told
         keys = frozenset(key[:160] for key in search.keys)
         people = [p for p in _people(connection, account, search, keys) if p.email not in emails]
         match = search.match(one.said_at, [*people, *users])
-        found.append(_Found(told=one, keys=keys, match=match))
+        found.append(_Found(told=one, keys=keys, match=match, searched_by=searched_by))
     return found
+
+
+def _searched_by(basis: blake2b, told: _Told) -> str:
+    """All that the search goes by besides the directory, told in short."""
+    basis.update(repr((told.text, milliseconds(told.said_at), told.pillar)).encode())
+    return basis.hexdigest()
 
 
 def _store_all(
@@ -218,9 +248,8 @@ def _store_all(
     waiting: dict[int, frozenset[str]] = {}
     for one in naming.found:
         told, match = one.told, one.match
-        row = _store(
-            connection, account, told, naming.existing.get((told.referred_id, told.key)), match
-        )
+        before = naming.existing.get((told.referred_id, told.key))
+        row = _store(connection, account, one, before)
         if match.winner:
             touched.add(told.referred_id)
             if not match.winner.is_user:
@@ -232,7 +261,9 @@ def _store_all(
 
 
 def _users(connection: sa.Connection, account: Account) -> list[Person]:
-    rows = connection.execute(sa.select(user).where(user.c.account_id == account.id))
+    rows = connection.execute(
+        sa.select(user).where(user.c.account_id == account.id).order_by(user.c.crm_id)
+    )
     people = []
     for row in rows:
         first, _, last = row.name.rpartition(" ")
@@ -282,15 +313,12 @@ def _people(
 
 
 def _store(
-    connection: sa.Connection,
-    account: Account,
-    one: _Told,
-    before: sa.Row[Any] | None,
-    found: Match,
+    connection: sa.Connection, account: Account, found: _Found, before: sa.Row[Any] | None
 ) -> int:
     """Store what came of a name where it is not what came of it before; returns the row's id."""
-    winner = found.winner
-    outcome = found.outcome
+    one, match = found.told, found.match
+    winner = match.winner
+    outcome = match.outcome
     if winner and not winner.is_user and winner.crm_id == one.referred_id:
         outcome = MatchOutcome.REFUSED_SELF
     values = {
@@ -302,7 +330,8 @@ def _store(
         "confirmed": False,
         "score": winner.score if winner else 0.0,
         "reasons": list(winner.reasons) if winner else [],
-        "candidates": [_candidate_json(each) for each in found.candidates] if not winner else [],
+        "candidates": [_candidate_json(each) for each in match.candidates] if not winner else [],
+        "searched_by": found.searched_by if outcome in WAITING else None,
     }
     if before is None:
         new = sa.insert(referral).values(

@@ -9,7 +9,7 @@ order, and not on who was created after a link was possible.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -21,10 +21,11 @@ from plugin.referral.names import (
     Reading,
     ToldName,
     are_nicknames,
+    given_names,
     parse_name,
     phone_digits,
-    reading_of,
     sound_alike,
+    surname_of,
     word_set,
     words_of,
 )
@@ -58,6 +59,7 @@ _SIMILAR = 85.0
 # two letters, another one or two swapped for a word of six.
 _ONE_LETTER = 3
 _OTHER_LETTER = 7
+_LONGEST = 40  # letters of a surname that is looked for with a typo: each letter is a key
 _SAME_COMPANY = 88.0
 
 _NO_COMPANY = word_set(
@@ -92,9 +94,9 @@ class Person:
     @cached_property
     def readings(self) -> tuple[Reading, ...]:
         """The name; where all of it stands in one field, each plain way to read it."""
-        reading = reading_of(self.first_name, self.last_name)
-        if reading.given and reading.surname:
-            return (reading,)
+        given, own = given_names(self.first_name), surname_of(self.last_name)
+        if given and own.surname:
+            return (replace(own, given=given),)
         told = parse_name(self.name).readings
         return tuple(reading for reading in told if not reading.doubt)
 
@@ -132,12 +134,13 @@ class Match:
 
 
 def keys_of_person(person: Person) -> frozenset[str]:
-    """Index keys of a person: few (about 8), for a table to search before scoring.
+    """Index keys of a person: about 12, for a table to search before scoring.
 
     Recall is complete: whoever has a score above 0 for a text shares a key with it. By the id,
     e-mail or phone (``i:``, ``e:``, ``p:`` last 7 digits); by a surname or one word of it
-    (``w:``) or its sound (``n:``, Kölner Phonetik); by a surname with one typo (``x:``, ``y:``,
-    ``z:``: its length with two of its three parts, of which a single typo leaves two whole).
+    (``w:``) or its sound (``n:``, Kölner Phonetik); by a surname with one typo (``t:``: its
+    length, and what is left of it without one of its letters; two words of one length with one
+    other letter, or two swapped, leave the same).
     """
     keys = set() if person.is_user else {f"i:{person.crm_id}"}
     if person.address:
@@ -145,7 +148,7 @@ def keys_of_person(person: Person) -> frozenset[str]:
     keys.update(_phone_key(number) for number in person.numbers)
     keys.update(_names(person.readings))
     for surname in _surnames(person.readings):
-        keys.update(_parts(surname, len(surname)))
+        keys.update(f"t:{len(surname)}:{rest}" for rest in (surname, *_shortened(surname)))
     return frozenset(keys)
 
 
@@ -158,7 +161,7 @@ def keys_of_told(told: ToldName) -> frozenset[str]:
         keys.add(_phone_key(told.phone))
     keys.update(_names(told.readings))
     for surname in _surnames(told.readings):
-        keys.update(_parts_with_a_typo(surname))
+        keys.update(_with_a_typo(surname))
     return frozenset(keys)
 
 
@@ -175,33 +178,28 @@ def _names(readings: Iterable[Reading]) -> Iterator[str]:
 
 
 def _surnames(readings: Iterable[Reading]) -> frozenset[str]:
-    """What ``_one_typo`` compares, where it is long enough to be similar to anything else."""
+    """What ``_one_typo`` compares, where it is neither too short nor too long for it."""
     return frozenset(
-        reading.full_surname for reading in readings if len(reading.full_surname) >= _ONE_LETTER
+        reading.full_surname
+        for reading in readings
+        if _ONE_LETTER <= len(reading.full_surname) <= _LONGEST
     )
 
 
-def _parts(word: str, length: int) -> Iterator[str]:
-    """The keys of a word of this length that begins and ends like ``word``: of its three parts
-    each key leaves one out."""
-    outer = (length + 1) // 3
-    begin, end = word[:outer], word[-outer:]
-    yield f"x:{length}:{word[: length - outer]}"
-    yield f"y:{length}:{word[-(length - outer) :]}"
-    yield f"z:{length}:{begin}:{end}"
+def _shortened(word: str) -> frozenset[str]:
+    """The word without one of its letters, whichever."""
+    return frozenset(word[:place] + word[place + 1 :] for place in range(len(word)))
 
 
-def _parts_with_a_typo(word: str) -> Iterator[str]:
+def _with_a_typo(word: str) -> Iterator[str]:
+    """The keys of the words that ``_one_typo`` finds similar."""
     size = len(word)
-    for length in (size - 1, size + 1):
-        if length >= _ONE_LETTER:
-            yield from _parts(word, length)
-    if size >= _OTHER_LETTER:
-        yield from _parts(word, size)
-        outer = (size + 1) // 3
-        for place in (outer, size - outer):  # two letters swapped across the border of two parts
-            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
-            yield next(_parts(swapped, size))
+    yield f"t:{size + 1}:{word}"  # who has one letter more leaves it when that is taken out
+    for rest in _shortened(word):
+        if size > _ONE_LETTER:
+            yield f"t:{size - 1}:{rest}"
+        if size >= _OTHER_LETTER:
+            yield f"t:{size}:{rest}"
 
 
 # --------------------------------------------------------------------------- scoring
@@ -240,16 +238,21 @@ class _Scales:
         self._told = told
         self._pillar = pillar
         self._floor = floor
+        supports = [(reading.supports, reading.first_decides) for reading in told.readings]
+        self._alike = [supports.index(one) for one in supports]  # readings with the same supports
         self._fits: dict[tuple[str, str], tuple[_Fit, ...]] = {}
-        self._surnames: dict[tuple[int, tuple[str, ...], tuple[str, ...]], str] = {}
+        self._surnames: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[int, str]]] = {}
         self._given: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
         self._supports: dict[tuple[int, str, str], tuple[float, tuple[str, ...]]] = {}
+        self._cities: dict[tuple[int, str], bool] = {}
 
     def weigh(self, person: Person) -> tuple[float, tuple[str, ...]]:
         """The score and its reasons."""
         fits = self._by_name(person.first_name, person.last_name)
         exact = _exact_reasons(self._told, person)
-        if not exact and not any(self._may_reach_floor(fit) for fit in fits):
+        if not exact and not any(
+            self._may_reach_floor(fit, person.city, is_user=person.is_user) for fit in fits
+        ):
             return 0.0, ()
         points, reasons = 0.0, exact
         if fits:
@@ -275,48 +278,77 @@ class _Scales:
         if _tells_exactly(self._told):
             return True
         return any(
-            self._may_reach_floor(fit) and self._supported(fit, company, city)[0] >= self._floor
+            self._may_reach_floor(fit, city)
+            and self._supported(fit, company, city)[0] >= self._floor
             for fit in self._by_name(first_name, last_name)
         )
 
     def _by_name(self, first_name: str, last_name: str) -> tuple[_Fit, ...]:
         name = first_name, last_name
         if name not in self._fits:
-            person = Person(crm_id="", first_name=first_name, last_name=last_name)
-            self._fits[name] = tuple(self._compared(person.readings))
+            given, own = given_names(first_name), surname_of(last_name)
+            if given and own.surname:
+                self._fits[name] = tuple(self._compared(given, own))
+            else:
+                person = Person(crm_id="", first_name=first_name, last_name=last_name)
+                self._fits[name] = tuple(
+                    fit
+                    for reading in person.readings
+                    for fit in self._compared(reading.given, reading)
+                )
         return self._fits[name]
 
-    def _compared(self, readings: Iterable[Reading]) -> Iterator[_Fit]:
-        for own in readings:
-            for place, told in enumerate(self._told.readings):
-                one = place, own.surname, own.particles
-                if one not in self._surnames:
-                    self._surnames[one] = _surname_reason(told, own)
-                if surname := self._surnames[one]:
-                    called = place, own.given
-                    if called not in self._given:
-                        self._given[called] = _given_name(told.given, own.given)
-                    given, points = self._given[called]
-                    yield _Fit(
-                        place=place,
-                        points=POINTS[surname] + points,
-                        reasons=(surname, given) if given else (surname,),
-                        agrees=given != "given_name_differs",
-                    )
+    def _compared(self, given: tuple[str, ...], own: Reading) -> Iterator[_Fit]:
+        for place, surname in self._compared_surname(own):
+            called = place, given
+            if called not in self._given:
+                self._given[called] = _given_name(self._told.readings[place].given, given)
+            reason, points = self._given[called]
+            yield _Fit(
+                place=place,
+                points=POINTS[surname] + points,
+                reasons=(surname, reason) if reason else (surname,),
+                agrees=reason != "given_name_differs",
+            )
 
-    def _may_reach_floor(self, fit: _Fit) -> bool:
+    def _compared_surname(self, own: Reading) -> Sequence[tuple[int, str]]:
+        """Which readings of the text may tell of this surname, and how well it fits."""
+        one = own.surname, own.particles
+        if one not in self._surnames:
+            compared = (_surname_reason(told, own) for told in self._told.readings)
+            self._surnames[one] = [
+                (place, reason) for place, reason in enumerate(compared) if reason
+            ]
+        return self._surnames[one]
+
+    def _may_reach_floor(self, fit: _Fit, city: str, *, is_user: bool = False) -> bool:
+        """Whether it can, whatever the company is."""
         told = self._told.readings[fit.place]
-        most = POINTS["employee"]
+        lacking = self._floor - (fit.points - told.doubt)
+        if is_user:
+            lacking -= POINTS["employee"]
         if told.supports:
-            most += POINTS["company"] + POINTS["city"]
-        return fit.points + most - told.doubt >= self._floor
+            lacking -= POINTS["company"]
+            # Cities are few, companies many: most who share no more than a surname need not be
+            # compared further.
+            if lacking > 0 and self._fits_city(fit.place, city):
+                lacking -= POINTS["city"]
+        return lacking <= 0
+
+    def _fits_city(self, place: int, city: str) -> bool:
+        at = self._alike[place], city
+        if at not in self._cities:
+            words = words_of(city)
+            told = self._told.readings[place].supports
+            self._cities[at] = any(_is_city(support, words) for support in told)
+        return self._cities[at]
 
     def _supported(self, fit: _Fit, company: str, city: str) -> tuple[float, tuple[str, ...]]:
         """What a name that fits is worth together with company and city."""
         told = self._told.readings[fit.place]
         support, reasons = _NOTHING
         if told.supports:
-            at = fit.place, company, city
+            at = self._alike[fit.place], company, city
             if at not in self._supports:
                 found = _support(told, Person(crm_id="", company=company, city=city))
                 self._supports[at] = sum(found.values()), tuple(found)
@@ -377,7 +409,8 @@ def _surname_reason(told: Reading, own: Reading) -> str:
 def _one_typo(one: str, other: str) -> bool:
     """One letter more, less, other, or two swapped, in a word long enough to stay the same."""
     return (
-        abs(len(one) - len(other)) <= 1
+        max(len(one), len(other)) <= _LONGEST
+        and abs(len(one) - len(other)) <= 1
         and OSA.distance(one, other, score_cutoff=1) <= 1
         and fuzz.ratio(one, other) >= _SIMILAR
     )

@@ -78,6 +78,7 @@ _DIGITS = {
 }
 
 
+@lru_cache(maxsize=8192)
 def cologne(word: str) -> str:
     """The Kölner Phonetik of a word, "" for one without Latin letters.
 
@@ -118,6 +119,7 @@ _VOWEL_SOUNDS = {
 }
 
 
+@lru_cache(maxsize=8192)
 def vowel_sounds(word: str) -> str:
     """The vowels of a folded word as they are heard, after one sign for how it begins.
 
@@ -440,16 +442,22 @@ def words_of(text: str) -> tuple[str, ...]:
     return _apart(_tokens(text))
 
 
-def name_words(text: str) -> tuple[str, ...]:
+@lru_cache(maxsize=8192)  # frequent names are candidates again and again
+def given_names(first_name: str) -> tuple[str, ...]:
+    """The given names in a field of the CRM that holds nothing else."""
+    return _core(_name_words(first_name))
+
+
+@lru_cache(maxsize=8192)
+def surname_of(last_name: str) -> Reading:
+    """How a field of the CRM is read that holds nothing but the surname."""
+    return _reading(given=(), surname=_name_words(last_name))
+
+
+def _name_words(text: str) -> tuple[str, ...]:
     """The folded words of a name field of the CRM, without titles and what stands aside."""
     plain = _ASIDE.sub(" ", text).partition(",")[0]
     return _apart(_without_titles(_tokens(plain)))
-
-
-@lru_cache(maxsize=8192)  # frequent names are candidates again and again
-def reading_of(first_name: str, last_name: str) -> Reading:
-    """How a name is read whose parts are known."""
-    return _reading(given=_core(name_words(first_name)), surname=name_words(last_name))
 
 
 def _tokens(text: str) -> list[str]:

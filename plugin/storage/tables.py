@@ -237,6 +237,8 @@ referral = sa.Table(
     sa.Column("score", sa.Float, nullable=False, default=0.0),
     sa.Column("reasons", sa.JSON(none_as_null=True), nullable=False, default=list),
     sa.Column("candidates", sa.JSON(none_as_null=True), nullable=False, default=list),
+    # What the search went by that found nobody for sure; NULL: it may find more today.
+    sa.Column("searched_by", sa.String(64)),
     sa.UniqueConstraint("account_id", "referred_id", "text_key"),
     sa.Index("ix_referral_account_id_referrer_id", "account_id", "referrer_id"),
 )

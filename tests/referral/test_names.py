@@ -13,11 +13,12 @@ from plugin.referral.names import (
     are_nicknames,
     cologne,
     fold,
+    given_names,
     parse_name,
     phone_digits,
-    reading_of,
     sound_alike,
     split_referrers,
+    surname_of,
     text_key,
     vowel_sounds,
 )
@@ -337,10 +338,14 @@ def test_a_known_given_name_after_the_comma_is_no_company() -> None:
 
 def test_the_fields_of_a_record_are_read_as_they_are() -> None:
     """Titles and what stands aside go; a particle in the wrong field is put right."""
-    assert (
-        ANNA,
-        Reading(given=("ursula",), surname=("berg",)),
-    ) == (reading_of("Frau Dr. Anna", "Meyer, MBA (privat)"), reading_of("Ursula van den", "Berg"))
+    assert (given_names("Frau Dr. Anna"), surname_of("Meyer, MBA (privat)")) == (
+        ANNA.given,
+        Reading(surname=ANNA.surname),
+    )
+    assert (given_names("Ursula van den"), surname_of("Berg")) == (
+        ("ursula",),
+        Reading(surname=("berg",)),
+    )
 
 
 @PLAIN

@@ -1,0 +1,71 @@
+"""names that nobody was found for are not searched for again without a reason; other keys"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from plugin.referral.matching import Person, keys_of_person, keys_of_told
+from plugin.referral.names import parse_name
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+AT_ONCE = 1000  # rows in memory
+
+_contact = sa.table(
+    "contact",
+    *map(sa.column, ("account_id", "crm_id", "first_name", "last_name", "email", "gone_at")),
+    sa.column("phones", sa.JSON),
+)
+_referral = sa.table("referral", *map(sa.column, ("id", "account_id", "text", "outcome")))
+_contact_key = sa.table("contact_key", *map(sa.column, ("account_id", "key", "contact_id")))
+_referral_key = sa.table("referral_key", *map(sa.column, ("account_id", "key", "referral_id")))
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("referral") as referral:
+        referral.add_column(sa.Column("searched_by", sa.String(length=64), nullable=True))
+    # The parts of a surname (x:, y:, z:) gave way to what is left of it without a letter (t:).
+    for table in (_contact_key, _referral_key):
+        parts = [sa.column("key").startswith(f"{one}:") for one in "xyz"]
+        op.execute(sa.delete(table).where(sa.or_(*parts)))
+    connection = op.get_bind()
+    found = connection.execute(sa.select(_contact).where(_contact.c.gone_at.is_(None)))
+    for rows in found.partitions(AT_ONCE):
+        _add(_contact_key, [
+            {"account_id": row.account_id, "key": key, "contact_id": row.crm_id}
+            for row in rows
+            for key in _typos(keys_of_person(_person(row)))
+        ])  # fmt: skip
+    waiting = sa.select(_referral).where(_referral.c.outcome.in_(("ambiguous", "none")))
+    for rows in connection.execute(waiting).partitions(AT_ONCE):
+        _add(_referral_key, [
+            {"account_id": row.account_id, "key": key, "referral_id": row.id}
+            for row in rows
+            for key in _typos(keys_of_told(parse_name(row.text)))
+        ])  # fmt: skip
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("referral") as referral:
+        referral.drop_column("searched_by")
+
+
+def _person(row: sa.Row[tuple[object, ...]]) -> Person:
+    return Person(
+        crm_id=row.crm_id,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        email=row.email,
+        phones=tuple(row.phones),
+    )
+
+
+def _typos(keys: frozenset[str]) -> set[str]:
+    return {key[:160] for key in keys if key.startswith("t:")}
+
+
+def _add(table: sa.TableClause, rows: list[dict[str, object]]) -> None:
+    if rows:
+        op.get_bind().execute(sa.insert(table), rows)
