@@ -22,7 +22,7 @@ from plugin.sandbox.webhooks import sign
 PUBLIC_URL = "https://referrals.example.com"
 PATH = "/webhooks/hubspot"
 
-ROUNDS = 5
+ROUNDS = 7
 CONNECTIONS = 16
 WARM_UP = 0.3  # seconds
 SECONDS = 1.2

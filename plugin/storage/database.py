@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -66,6 +66,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = threading.Lock()
         self._lock_path: Path | None = None
+        self._lock_file: IO[str] | None = None
         if self.is_sqlite:
             self._prepare_file()
         self.engine = self._engine()
@@ -135,16 +136,32 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
             return
-        with self._lock, self._lock_path.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with (
-                self.engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection,
-                connection.begin(),
-            ):
-                yield connection
+        with (
+            self._turn(self._lock_path),
+            self.engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _turn(self, path: Path) -> Iterator[None]:
+        """One writes at a time, and whoever waits is woken: SQLite itself would let them sleep and
+        try again. The file stays open, as opening it anew costs as much as a small transaction."""
+        with self._lock:
+            if self._lock_file is None:
+                self._lock_file = path.open("a")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self.engine.dispose()
+        with self._lock:
+            if self._lock_file:
+                self._lock_file.close()
+                self._lock_file = None
 
     def present(self) -> sa.ColumnElement[int]:
         """UTC milliseconds since 1970: the server's where many hosts share one, whose clocks may
@@ -230,18 +247,17 @@ class Database:
         where somebody was reading for too long, and it has to be tried again."""
         if not self.is_sqlite or not self._lock_path:
             return True
-        with self._lock, self._lock_path.open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with self.engine.connect().execution_options(
-                isolation_level="AUTOCOMMIT"
-            ) as connection:
-                # Everybody who wants to write waits for this: rather once more, later.
-                connection.exec_driver_sql("PRAGMA busy_timeout=200")
-                try:
-                    checkpoint = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-                    busy = checkpoint.scalar_one()
-                finally:
-                    connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
+        with (
+            self._turn(self._lock_path),
+            self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            # Everybody who wants to write waits for this: rather once more, later.
+            connection.exec_driver_sql("PRAGMA busy_timeout=200")
+            try:
+                checkpoint = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy = checkpoint.scalar_one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
         return not busy
 
 

@@ -43,12 +43,11 @@ class Inbox:
     def __init__(self, database: Database, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
-        # As text: what SQLAlchemy does with each row costs more than to store it.
-        mark = ":{}" if database.is_sqlite else "%({})s"
-        self._insert = (
-            f"INSERT INTO {delivery.name} ({', '.join(COLUMNS)}) "  # noqa: S608 (our own words)
-            f"VALUES ({', '.join(mark.format(name) for name in COLUMNS)})"
-        )
+        # As text: what SQLAlchemy does with each row costs more than to store it. All rows in one
+        # statement: between two the request threads would fight for the interpreter.
+        self._insert = f"INSERT INTO {delivery.name} ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 (our own words)
+        mark = "?" if database.is_sqlite else "%s"
+        self._one_row = f"({', '.join([mark] * len(COLUMNS))})"
         self._guard = threading.Lock()
         self._parcels: deque[_Parcel] = deque()
         self._wanted = 1  # so many parcels wake the writer
@@ -139,9 +138,9 @@ class Inbox:
     def _gather(self, expected: int) -> None:
         """Wait until something has come, or a while in which only refusals may be counted.
 
-        ``expected``: how many came the last time. Whoever was answered then may be sending again:
-        waiting for as many makes few large groups of many small ones. One who sends alone is
-        never kept waiting.
+        ``expected``: how many were sending the last time. Whoever was answered then may be sending
+        again: waiting for as many makes few large groups of many small ones. One who sends alone
+        is never kept waiting.
         """
         for wanted, seconds in ((1, COUNT_EVERY / 1000), (expected, GATHER)):
             with self._guard:
@@ -152,16 +151,21 @@ class Inbox:
             self._bell.wait(seconds)
 
     def _store(self) -> int:
-        """What has come, in one transaction; returns how much it was."""
+        """What has come, in one transaction; returns how many may be sending again soon: those who
+        are answered now, and those who came meanwhile."""
         counts = self._counts_due()
         if not counts and not self._parcels:
             return 1
         group: list[_Parcel] = []
+        senders = 1
         try:
             with self._database.write() as connection:
                 group = self._take()  # only now: more came while others had their turn
                 if rows := [parcel.row for parcel in group if parcel.row]:
-                    connection.exec_driver_sql(self._insert, rows)
+                    connection.exec_driver_sql(
+                        self._insert + ", ".join([self._one_row] * len(rows)),
+                        tuple(row[name] for row in rows for name in COLUMNS),
+                    )
                     self._database.notify(connection)
                 for (name, subject), n in sorted(counts.items()):  # in one order: no deadlocks
                     count(connection, name, subject, at=self._now(), by=n)
@@ -171,9 +175,10 @@ class Inbox:
             with self._guard:
                 self._counts.update(counts)
         else:
+            senders = max(1, len(group) + len(self._parcels))
             for parcel in group:
                 parcel.stored.put(None)
-        return max(1, len(group))
+        return senders
 
     def _counts_due(self) -> Counter[tuple[str, str]]:
         with self._guard:

@@ -32,8 +32,6 @@ def webhooks(receiver: Receiver) -> Blueprint:
     @blueprint.post("/webhooks/<crm>/<endpoint>", provide_automatic_options=False)
     @blueprint.post("/webhooks/<crm>/<endpoint>/<topic>", provide_automatic_options=False)
     def receive(crm: str, endpoint: str = "", topic: str = "") -> Response:
-        # Werkzeug silently cuts a body whose length was not told: one byte more tells.
-        request.max_content_length = MAX_BODY + 1
         body = _body()
         if len(body) > MAX_BODY:
             raise RequestEntityTooLarge
@@ -87,8 +85,15 @@ def _target() -> str:
 
 
 def _body() -> bytes:
-    """Raises ``BadRequest`` where it breaks off or its chunks are no chunks."""
+    """Raises ``BadRequest`` where it breaks off or its chunks are no chunks, and
+    ``RequestEntityTooLarge``; where the length was not told, the body has a byte too many then."""
+    if (request.content_length or 0) > MAX_BODY:
+        raise RequestEntityTooLarge
     try:
+        if request.environ.get("wsgi.input_terminated"):  # as gunicorn's is
+            return cast(bytes, request.environ["wsgi.input"].read(MAX_BODY + 1))
+        # Werkzeug silently cuts a body whose length was not told: one byte more tells.
+        request.max_content_length = MAX_BODY + 1
         return request.get_data(cache=False)
     except (OSError, ParseException) as error:
         raise BadRequest from error
