@@ -41,16 +41,18 @@ class Parts:
     vault: Vault
 
 
-def open_parts(settings: Settings, *, migrate: bool = True) -> Parts:
-    """Connect to the database; ``migrate`` makes sure that its schema fits."""
-    retired: list[str] = []
+def open_parts(settings: Settings, *, migrate: bool = True, retired: bool = True) -> Parts:
+    """Connect to the database; ``migrate`` makes sure that its schema fits. ``retired``: contacts
+    that were erased under former keys are to be known."""
+    former: list[str] = []
     with ExitStack() as stack:
         database = stack.enter_context(closing(Database(settings.database_url)))
         if migrate:
             database.require_current()
+        if migrate and retired:
             with database.read() as connection:
-                retired = retired_keys(connection)
-        vault = Vault(settings.secret_keys, retired=retired)
+                former = retired_keys(connection)
+        vault = Vault(settings.secret_keys, retired=former)
         stack.pop_all()  # all is well: it stays open
     return Parts(settings=settings, database=database, vault=vault)
 

@@ -31,7 +31,7 @@ class Vault:
         self._fernet = MultiFernet(
             [Fernet(urlsafe_b64encode(_derive(key, ENCRYPTION))) for key in keys]
         )
-        former = [bytes.fromhex(self.decrypt(token)) for token in retired]
+        former = [bytes.fromhex(self._former(token)) for token in retired]
         salts = [*(_derive(key, TOMBSTONE) for key in keys), *former]
         self._salts = tuple(dict.fromkeys(salts))
 
@@ -56,6 +56,23 @@ class Vault:
     def decrypt_all(self, token: str | None) -> tuple[str, ...]:
         """The texts of such a token; none where nothing was kept. Raises as ``decrypt`` does."""
         return tuple(self.decrypt(token).split(",")) if token else ()
+
+    def reads(self, token: str) -> bool:
+        """Whether one of the keys wrote it."""
+        try:
+            self.decrypt(token)
+        except ConfigurationError:
+            return False
+        return True
+
+    def _former(self, token: str) -> str:
+        if not self.reads(token):
+            raise ConfigurationError(
+                "what is kept of a former key, to know erased contacts again, cannot be read with "
+                "SECRET_KEY: put the key it was rotated to back, behind the new one and a comma. "
+                "If it is lost, give the former key up: python -m plugin keys forget"
+            )
+        return self.decrypt(token)
 
     def rotate(self, token: str) -> str:
         """The same text under the first key, so that the others may go."""

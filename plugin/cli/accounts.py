@@ -159,8 +159,11 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
         f"{'Reconnected' if before else 'Connected'} {crm.declaration.title} account "
         f"{found.crm_id}."
     )
+    words = words_for(account, every)
+    if before and not app_id and "own_secrets" in values:
+        _tell_of_new_secrets(crm, words)
     _warn_of_twins(crm, account, every)
-    _tell_what_next(parts, crm, account, words_for(account, every))
+    _tell_what_next(parts, crm, account, words)
 
 
 def _warn_of_twins(crm: Adapter, account: Account, every: Sequence[Account]) -> None:
@@ -217,7 +220,9 @@ def _address(
     if crm.declaration.webhooks is Webhooks.PROJECT:
         return {}
     if before and before.endpoint:
-        return {} if _secrets_readable(parts, before) else _new_secrets(parts, crm, before)
+        secrets = before.own_secrets
+        readable = not secrets or parts.vault.reads(secrets)
+        return {} if readable else {"own_secrets": _new_secrets(parts, crm)}
     endpoint = token_urlsafe(ENDPOINT_BYTES)
     if crm.declaration.webhooks is Webhooks.BY_HAND:
         return {"endpoint": endpoint}
@@ -226,23 +231,18 @@ def _address(
     }  # fmt: skip
 
 
-def _secrets_readable(parts: Parts, account: Account) -> bool:
-    try:
-        parts.vault.decrypt_all(account.own_secrets)
-    except ConfigurationError:
-        return False
-    return True
-
-
-def _new_secrets(parts: Parts, crm: Adapter, account: Account) -> dict[str, Any]:
-    """Those that were kept were encrypted under a key that is lost."""
+def _new_secrets(parts: Parts, crm: Adapter) -> str | None:
+    """In place of those that were encrypted under a key that is lost."""
     by_hand = crm.declaration.webhooks is Webhooks.BY_HAND
-    how = f"secret {account.crm}" if by_hand else f"subscribe {account.crm} --renew"
+    return None if by_hand else parts.vault.encrypt(token_urlsafe(SECRET_BYTES))
+
+
+def _tell_of_new_secrets(crm: Adapter, words: str) -> None:
+    by_hand = crm.declaration.webhooks is Webhooks.BY_HAND
     say(
         "Its webhooks cannot be checked any more, since SECRET_KEY has changed; then run: "
-        f"python -m plugin {how}"
+        f"python -m plugin {f'secret {words}' if by_hand else f'subscribe {words} --renew'}"
     )
-    return {"own_secrets": None if by_hand else parts.vault.encrypt(token_urlsafe(SECRET_BYTES))}
 
 
 def _tell_what_next(parts: Parts, crm: Adapter, account: Account, words: str) -> None:
@@ -330,7 +330,10 @@ def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
 def pause(crm: Adapter, account_id: str | None) -> None:
     """Stop working for an account; its deliveries are kept."""
     account = _set_paused(crm, account_id, True)
-    say(f"Paused account {account.crm_id}. Deliveries are kept until `resume`.")
+    say(
+        f"Paused account {account.crm_id}. Deliveries are kept until `resume`; what "
+        "is just being worked on is finished."
+    )
 
 
 @click.command()

@@ -33,11 +33,11 @@ account_option = click.option(
 )
 
 
-def open_for_command(*, migrate: bool = True) -> Parts:
-    """The parts from the environment. Raises ``ConfigurationError``."""
+def open_for_command(*, migrate: bool = True, retired: bool = True) -> Parts:
+    """The parts from the environment; see ``open_parts``. Raises ``ConfigurationError``."""
     settings = load_settings()
     start_logging(settings.log_level)
-    return open_parts(settings, migrate=migrate)
+    return open_parts(settings, migrate=migrate, retired=retired)
 
 
 def session_of(parts: Parts, account: Account, *, admin: str = "") -> Session:

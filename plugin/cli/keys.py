@@ -50,6 +50,27 @@ def rotate() -> None:
     say("The other keys can be taken out of SECRET_KEY. Restart web server and workers then.")
 
 
+@keys.command()
+def forget() -> None:
+    """Give up former keys that no key of SECRET_KEY reads any more, after a loss.
+
+    A late delivery may then bring back a contact that was erased under one of them.
+    """
+    parts = open_for_command(retired=False)
+    with parts.database.write() as connection:
+        tokens = retired_keys(connection)
+        readable = [token for token in tokens if parts.vault.reads(token)]
+        replace_retired_keys(connection, readable)
+    given_up = len(tokens) - len(readable)
+    if not given_up:
+        say("Every former key can be read; none was given up.")
+        return
+    say(
+        f"Former keys given up: {given_up}. Contacts erased under them are not known again: if a "
+        "late delivery brings one back, erase it once more."
+    )
+
+
 def _retire(parts: Parts) -> int:
     """Keep what is needed of the keys that will go; how many those are."""
     with parts.database.write() as connection:

@@ -9,7 +9,7 @@ it is done again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,7 @@ NAMING_FIELDS = ("spiral_referrer", "spiral_referrer_name", "spiral_recommended_
 OPEN = (*LIVE, TaskState.WITHDRAWING)
 """Not completed in the CRM, as far as we know."""
 REDACTED = 10  # deliveries in one transaction: webhooks that come in wait for it
+READ_AT_ONCE = 100  # deliveries
 SHORTEST_WORD = 5
 AGAIN = 60_000  # milliseconds until freed pages are tried again that somebody was reading
 
@@ -306,12 +307,11 @@ class Eraser:
                 words=long,
             )
 
-        with self._database.read() as connection:
-            telling = [
-                stored.id
-                for stored in deliveries.every(connection, self._account.crm)
-                if stored.endpoint in ("", self._account.crm_id) and redacted(stored) is not None
-            ]
+        telling = [
+            stored.id
+            for stored in self._deliveries()
+            if stored.endpoint in ("", self._account.crm_id) and redacted(stored) is not None
+        ]
         for start in range(0, len(telling), REDACTED):
             with self._lane.write() as connection:
                 # Read again: one that accounts share may have been redacted for another meanwhile.
@@ -320,6 +320,21 @@ class Eraser:
                 )
                 bodies = [(one.id, body) for one in part if (body := redacted(one)) is not None]
                 deliveries.replace_bodies(connection, bodies)
+
+    def _deliveries(self) -> Iterator[StoredDelivery]:
+        """All of the CRM. There may be a month of them: read in portions, of which each is a
+        transaction of its own, and only while nobody waits for the lane."""
+        after = 0
+        while True:
+            self._lane.check()
+            with self._database.read() as connection:
+                found = deliveries.portion(
+                    connection, self._account.crm, after=after, limit=READ_AT_ONCE
+                )
+            if not found:
+                return
+            yield from found
+            after = found[-1].id
 
     def _erase_here(self, connection: sa.Connection, traces: _Traces) -> None:
         mine = self._account.id

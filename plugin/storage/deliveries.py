@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -165,20 +165,15 @@ def replay(connection: sa.Connection, delivery_id: int | None) -> int:
     ).rowcount
 
 
-def every(connection: sa.Connection, crm: str, *, after: int = 0) -> Iterator[StoredDelivery]:
-    """All stored deliveries of a CRM, oldest first, read in small portions."""
-    while True:
-        rows = connection.execute(
-            sa.select(*_COLUMNS)
-            .where(delivery.c.crm == crm, delivery.c.id > after)
-            .order_by(delivery.c.id)
-            .limit(100)
-        ).all()
-        if not rows:
-            return
-        for row in rows:
-            yield _stored(row)
-        after = rows[-1].id
+def portion(connection: sa.Connection, crm: str, *, after: int, limit: int) -> list[StoredDelivery]:
+    """The oldest stored deliveries of a CRM behind this id."""
+    rows = connection.execute(
+        sa.select(*_COLUMNS)
+        .where(delivery.c.crm == crm, delivery.c.id > after)
+        .order_by(delivery.c.id)
+        .limit(limit)
+    )
+    return [_stored(row) for row in rows]
 
 
 def replace_bodies(connection: sa.Connection, bodies: Sequence[tuple[int, bytes]]) -> None:

@@ -40,8 +40,8 @@ def run_command(
     out, err = io.StringIO(), io.StringIO()
     opened: list[Parts] = []
 
-    def open_and_note(settings: Settings, *, migrate: bool = True) -> Parts:
-        opened.append(open_parts(settings, migrate=migrate))
+    def open_and_note(settings: Settings, **options: bool) -> Parts:
+        opened.append(open_parts(settings, **options))
         return opened[-1]
 
     code = 0

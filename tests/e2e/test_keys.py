@@ -170,5 +170,39 @@ def test_after_rotating_a_wrong_key_stops_the_start(shop: Shop) -> None:
     """Rather than forget who was erased."""
     shop.environ["SECRET_KEY"] = f"{SECOND},{FIRST}"
     shop.command("keys", "rotate")
-    with pytest.raises(ConfigurationError, match=r"^a stored credential cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"^what is kept of a former key"):
         open_parts(load_settings({**shop.environ, "SECRET_KEY": THIRD}))
+
+
+def test_a_lost_key_is_got_over(shop: Shop) -> None:
+    """Every command says what to do; then the account is connected again, with new secrets for
+    its webhooks, and all goes on."""
+    shop.environ["SECRET_KEY"] = f"{SECOND},{FIRST}"
+    shop.command("keys", "rotate")
+    shop.environ["SECRET_KEY"] = THIRD
+    said = shop.command("status", code=2)
+    assert said == (
+        "what is kept of a former key, to know erased contacts again, cannot be read with "
+        "SECRET_KEY: put the key it was rotated to back, behind the new one and a comma. "
+        "If it is lost, give the former key up: python -m plugin keys forget\n"
+    )
+    assert shop.command("keys", "forget") == (
+        "Former keys given up: 1. Contacts erased under them are not known again: if a late "
+        "delivery brings one back, erase it once more.\n"
+    )
+    assert shop.command("keys", "forget") == ("Every former key can be read; none was given up.\n")
+    shop.environ["SECRET_KEY"] = THIRD
+    said = shop.command("connect", "pipedrive", typed=f"{shop.crm.token}\n")
+    assert said.startswith(
+        f"Reconnected Pipedrive account {shop.crm.account_crm_id}.\n"
+        "Its webhooks cannot be checked any more, since SECRET_KEY has changed; then run: "
+        "python -m plugin subscribe pipedrive --renew\n"
+    )
+    with restarted(shop, THIRD) as address:
+        shop.command("subscribe", "pipedrive", "--renew")
+        contact = shop.crm.contact("Erika", "Muster")
+        shop.crm.win(shop.crm.deal(contact))
+        told = taken(shop)
+        assert post(shop, told, address) == [204] * len(told)
+        shop.work()
+        assert shop.stage(contact) == "experience"

@@ -28,6 +28,7 @@ from tests.web.door import (
 
 CRM_PATIENCE = 5.0  # seconds HubSpot waits for an answer
 HASTY = Path(__file__).with_name("hasty.py")
+FEW_FILES = Path(__file__).with_name("few_files.py")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,14 @@ def test_a_full_house_makes_room_for_who_is_new(hasty: Door) -> None:
     with crowd(hasty, 60, b"") as clients:
         assert answered(hasty) == 204
         eventually(lambda: sum(map(is_closed, clients)) >= 20)
+
+
+def test_a_crowd_does_not_take_the_files_that_storing_needs(tmp_path: Path) -> None:
+    """Five times as many idle connections as there may be open files: deliveries are stored."""
+    with opened(tmp_path, conf=FEW_FILES) as door, crowd(door, 700, b"") as clients:
+        assert [answered(door) for _ in range(3)] == [204] * 3
+        assert door.kept() == [b"[]"] * 3
+        eventually(lambda: sum(map(is_closed, clients)) >= 700 - 40)
 
 
 def test_a_rush_at_the_door_ends_no_process(hasty: Door) -> None:
