@@ -220,8 +220,8 @@ def _address(
     if crm.declaration.webhooks is Webhooks.PROJECT:
         return {}
     if before and before.endpoint:
-        secrets = before.own_secrets
-        readable = not secrets or parts.vault.reads(secrets)
+        kept = before.own_secrets
+        readable = not kept or parts.vault.reads(kept)
         return {} if readable else {"own_secrets": _new_secrets(parts, crm)}
     endpoint = token_urlsafe(ENDPOINT_BYTES)
     if crm.declaration.webhooks is Webhooks.BY_HAND:

@@ -1,22 +1,24 @@
-"""``python -m tests.faults``: many seeds, one after the other."""
+"""``python -m tests.faults``: many seeds, some at a time."""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import signal
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import click
 
 from bench.machine import measured_on
 from docs.tables import RELIABILITY, filled
-from tests.faults.ground import NoServer, laid
+from tests.faults.many import end_when_told, play
 from tests.faults.plan import KINDS, plan_of
-from tests.faults.run import Outcome, RunFailed, run
+from tests.faults.run import Outcome
 
 DATABASES = ("sqlite", "postgresql")
+SHARE = 10  # runs of one process before it takes others
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,46 +33,58 @@ def main(words: Sequence[str] | None = None) -> int:
         default=",".join(KINDS),
         help="families or single faults, by commas; 'none' for a calm run",
     )
+    parser.add_argument("--jobs", type=int, default=2, help="how many runs at a time")
     parser.add_argument("--plan", action="store_true", help="only show the plans")
     parser.add_argument(
         "--write-docs", action="store_true", help="put what came out into docs/reliability.md"
     )
     options = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: everything is ended
     families = [one for one in options.faults.split(",") if one != "none"]
     known = {*KINDS, *(one for several in KINDS.values() for one in several)}
     if unknown := set(families) - known:
         parser.error(f"--faults: no such fault: {', '.join(sorted(unknown))}")
     last = options.first + options.seeds
     seeds = range(options.first, last) if options.seed is None else [options.seed]
-    failed = []
-    came_out: dict[str, list[Outcome | None]] = defaultdict(list)
-    for kind in [options.database] if options.database else DATABASES:
-        plans = [plan_of(seed, database=kind, families=families) for seed in seeds]
-        if options.plan:
-            click.echo("\n\n".join(map(str, plans)))
-            continue
-        try:
-            with laid(kind) as ground:
-                for plan in plans:
-                    title = f"seed {plan.seed} on {plan.database}"
-                    try:
-                        outcome = run(plan, ground)
-                        came_out[kind].append(outcome)
-                        click.echo(f"{title}: {outcome}")
-                    except RunFailed as broken:
-                        failed.append(title)
-                        came_out[kind].append(None)
-                        click.echo(f"{title}: FAILED\n{broken}")
-        except NoServer as missing:
-            click.echo(missing, err=True)
-            failed.append(kind)
+    plans = {
+        kind: [plan_of(seed, database=kind, families=families) for seed in seeds]
+        for kind in ([options.database] if options.database else DATABASES)
+    }
+    if options.plan:
+        click.echo("\n\n".join(str(plan) for several in plans.values() for plan in several))
+        return 0
+    signal.signal(signal.SIGTERM, _end_all)
+    shares = [
+        (kind, several[at : at + SHARE])
+        for kind, several in plans.items()
+        for at in range(0, len(several), SHARE)
+    ]
+    came_out: dict[str, list[Outcome | None]] = {kind: [] for kind in plans}
+    with ProcessPoolExecutor(
+        options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_when_told
+    ) as pool:
+        for (kind, _), outcomes in zip(
+            shares, pool.map(play, *zip(*shares, strict=True)), strict=True
+        ):
+            came_out[kind] += outcomes
+    failed = [
+        f"seed {plan.seed} on {kind}"
+        for kind, outcomes in came_out.items()
+        for plan, outcome in zip(plans[kind], outcomes, strict=True)
+        if outcome is None
+    ]
     if options.write_docs:
         page = filled(RELIABILITY.read_text("utf-8"), "faults", table(came_out, seeds))
         RELIABILITY.write_text(page, "utf-8")
     if failed:
         click.echo(f"{len(failed)} failed: {', '.join(failed)}", err=True)
     return 1 if failed else 0
+
+
+def _end_all(*_: object) -> None:
+    """Like Ctrl-C: everything that was started is ended."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    sys.exit(143)
 
 
 def table(came_out: Mapping[str, Sequence[Outcome | None]], seeds: Sequence[int]) -> str:
