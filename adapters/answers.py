@@ -21,18 +21,21 @@ ROOT = "_schema"
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
-def understood(schema: Schema, answer: Any, dialect: Dialect, operation: str) -> Any:
+def understood(
+    schema: Schema, answer: Any, dialect: Dialect, operation: str, *, repeat: bool = True
+) -> Any:
     """What ``schema`` makes of an answer.
 
     Raises ``CrmRejected`` where single records in it are odd, which asking again does not mend,
-    and ``CrmUnavailable`` where it does not fit as a whole.
+    and ``CrmUnavailable`` where it does not fit as a whole. ``repeat=False``: the call has made
+    something, and it is not known what; always ``CrmUnavailable``.
     """
     try:
         return schema.load(answer)
     except ValidationError as error:
         keys = ", ".join(sorted(map(str, error.messages_dict)))
         said = f"the answer of {dialect.title} to {operation}"
-        if _of_single_records(error.messages_dict, answer):
+        if repeat and _of_single_records(error.messages_dict, answer):
             raise CrmRejected(
                 f"{said} holds a record of an unknown form: {keys}",
                 crm=dialect.crm,

@@ -51,7 +51,8 @@ class Fault:
     expression, searched), after the first ``spared`` of them went well.
 
     Answers with ``status``, ``headers`` and ``body`` instead of carrying the request out; with
-    ``lost`` the request is carried out and the connection cut instead of an answer.
+    ``lost`` the request is carried out and the connection cut instead of an answer, with ``odd``
+    it is carried out and no id in the answer is one.
     """
 
     on: str = ""
@@ -59,6 +60,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     lost: bool = False
+    odd: bool = False
     times: int = 1
     spared: int = 0
 
@@ -285,13 +287,13 @@ class StandIn(ABC):
         headers = {name.lower(): value for name, value in request.headers}
         with self.lock:
             fault = self._fault(f"{request.method} {request.path}")
-            if fault and not fault.lost:
+            if fault and not (fault.lost or fault.odd):
                 response = Response(fault.body, fault.status, dict(fault.headers))
             else:
                 status, content, more = self.answer(
                     request.method, request.path, query, body, headers
                 )
-                response = _response(status, content, more)
+                response = _response(status, _without_ids(content) if fault else content, more)
             self.calls.append(
                 Call(
                     method=request.method, path=request.path, query=query, headers=headers,
@@ -312,6 +314,14 @@ class StandIn(ABC):
                 fault.times -= 1
                 return fault
         return None
+
+
+def _without_ids(content: Any) -> Any:
+    if isinstance(content, bytes):
+        return json.dumps(_without_ids(json.loads(content))).encode()
+    if isinstance(content, dict):
+        return {key: None if key == "id" else _without_ids(value) for key, value in content.items()}
+    return [*map(_without_ids, content)] if isinstance(content, list) else content
 
 
 def _response(status: int, content: Any, headers: Mapping[str, str]) -> Response:

@@ -87,7 +87,8 @@ class Api:
         answer = self.client.send(
             method, path, budget=self._budget, body=body, params=params, repeat=repeat
         )
-        return None if schema is None else understood(schema, answer, DIALECT, f"{method} {path}")
+        operation = f"{method} {path}"
+        return schema and understood(schema, answer, DIALECT, operation, repeat=repeat)
 
     # -- records
 

@@ -227,7 +227,8 @@ class Api:
         answer = client.send(
             method, ROOT + path, budget=self._budget, body=body, params=params, repeat=repeat
         )
-        return None if schema is None else understood(schema, answer, DIALECT, f"{method} {path}")
+        operation = f"{method} {path}"
+        return schema and understood(schema, answer, DIALECT, operation, repeat=repeat)
 
     def me(self) -> Me:
         """The API user, what it may do, and the account's settings."""

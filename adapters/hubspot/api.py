@@ -320,7 +320,7 @@ class Api:
         answer = self.client.send(
             "POST", path, budget=self._limits.general, body=body, repeat=repeat
         )
-        return understood(schema, answer, DIALECT, f"POST {path}")
+        return understood(schema, answer, DIALECT, f"POST {path}", repeat=repeat)
 
 
 # ---------------------------------------------------------------------- partial answers

@@ -175,7 +175,7 @@ class Api:
             )
         finally:
             self.day.spend(operation.cost * (self.client.calls - before))
-        return None if schema is None else understood(schema, answer, self._dialect, name)
+        return schema and understood(schema, answer, self._dialect, name, repeat=repeat)
 
     def by_ids(self, kind: Kind[RecordT], ids: Iterable[str]) -> dict[str, RecordT]:
         """Records by id; absent those that are deleted or not there.

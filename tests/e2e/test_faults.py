@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from plugin.pipeline import reconcile
+from plugin.pipeline import absorb, reconcile
 from plugin.pipeline.turn import Turn
 from plugin.referral.model import Case
 from plugin.sandbox import objects
@@ -261,6 +262,15 @@ def stumble(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     monkeypatch.setattr(reconcile, "decide", decide)
 
 
+_create = Sandbox.create
+
+
+def refuse_tasks(self: Sandbox, of: Any, raw: Mapping[str, object], by: Source, **more: Any) -> Any:
+    if "Anna" in str(raw.get("hs_task_subject")):
+        raise Refused(400, "VALIDATION_ERROR", "No tasks for this one")
+    return _create(self, of, raw, by, **more)
+
+
 POISONS = {
     "refused alone": (refuse_alone, "VALIDATION_ERROR"),
     "refused with its batch": (refuse_batch, "HubSpot answered 400 VALIDATION_ERROR to POST"),
@@ -310,19 +320,33 @@ def test_a_parked_contact_gets_another_chance_when_something_new_is_heard(
     assert (plant.stage(anna), parked(plant)) == ("experience", [])
 
 
+def test_nobody_is_parked_because_the_database_is_away(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no contact's fault, and over by itself: the batch is worked on once more."""
+    plant.settle()
+    anna = bought(plant)
+    whole = absorb.absorb_deals
+    away = iter([sa.exc.OperationalError("…", None, Exception("database is locked"))])
+
+    def absorb_deals(*words: Any) -> None:
+        for error in away:
+            raise error
+        whole(*words)
+
+    monkeypatch.setattr(absorb, "absorb_deals", absorb_deals)
+    plant.settle()
+
+    assert next(away, None) is None
+    assert (plant.stage(anna), parked(plant), state(plant)) == ("experience", [], "working")
+
+
 def test_a_task_the_crm_refuses_is_shown_and_holds_nobody_up(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fields are written, the other tasks made; the reason stands in ``status``."""
     plant.settle()
-    whole = Sandbox.create
-
-    def create(self: Sandbox, of: Any, raw: Mapping[str, object], by: Source, **more: Any) -> Any:
-        if "Anna" in str(raw.get("hs_task_subject")):
-            raise Refused(400, "VALIDATION_ERROR", "No tasks for this one")
-        return whole(self, of, raw, by, **more)
-
-    monkeypatch.setattr(Sandbox, "create", create)
+    monkeypatch.setattr(Sandbox, "create", refuse_tasks)
     anna, bernd = plant.contact("Anna", "Sommer"), plant.contact("Bernd", "Keller")
     plant.bought(anna)
     plant.bought(bernd)
@@ -331,6 +355,25 @@ def test_a_task_the_crm_refuses_is_shown_and_holds_nobody_up(
     assert stages(plant, [anna, bernd]) == ["experience", "experience"]
     assert (plant.tasks(anna), plant.tasks(bernd)) == ([], [("ask_origin", "open")])
     assert f"refused     task ask_origin on {anna}: VALIDATION_ERROR" in plant.call("status").stdout
+
+
+def test_a_refused_task_that_nobody_needs_any_more_is_not_shown(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reason has gone: there is nothing left to make, or to say."""
+    plant.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(Sandbox, "create", refuse_tasks)
+        anna = plant.contact("Anna", "Sommer")
+        plant.bought(anna)
+        plant.settle()
+    assert "refused " in plant.call("status").stdout
+    plant.change(anna, spiral_origin="web_search")
+    plant.settle()
+
+    assert "refused " not in plant.call("status").stdout
+    assert plant.rows("SELECT kind, state FROM task") == [("ask_origin", "withdrawn")]
+    assert plant.tasks(anna) == []
 
 
 # -------------------------------------------------------------------------------- secrets

@@ -7,13 +7,12 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 
 import click
 
 from bench.machine import measured_on
 from docs.tables import RELIABILITY, filled
-from tests.faults.many import end_when_told, play
+from tests.faults.many import begin, play
 from tests.faults.plan import KINDS, plan_of
 from tests.faults.run import Outcome
 
@@ -52,18 +51,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.plan:
         click.echo("\n\n".join(str(plan) for several in plans.values() for plan in several))
         return 0
-    signal.signal(signal.SIGTERM, _end_all)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # like Ctrl-C: everything is ended
     shares = [
         (kind, several[at : at + SHARE])
         for kind, several in plans.items()
         for at in range(0, len(several), SHARE)
     ]
     came_out: dict[str, list[Outcome | None]] = {kind: [] for kind in plans}
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_when_told
-    ) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.jobs, begin) as pool:
         for (kind, _), outcomes in zip(
-            shares, pool.map(play, *zip(*shares, strict=True)), strict=True
+            shares, pool.starmap(play, shares, chunksize=1), strict=True
         ):
             came_out[kind] += outcomes
     failed = [
@@ -78,13 +75,6 @@ def main(words: Sequence[str] | None = None) -> int:
     if failed:
         click.echo(f"{len(failed)} failed: {', '.join(failed)}", err=True)
     return 1 if failed else 0
-
-
-def _end_all(*_: object) -> None:
-    """Like Ctrl-C: everything that was started is ended."""
-    for process in multiprocessing.active_children():
-        process.terminate()
-    sys.exit(143)
 
 
 def table(came_out: Mapping[str, Sequence[Outcome | None]], seeds: Sequence[int]) -> str:

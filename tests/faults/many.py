@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +34,13 @@ def play(kind: str, plans: Sequence[Plan]) -> list[Outcome | None]:
     return outcomes
 
 
-def end_when_told() -> None:
-    """What this process has started is ended with it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def begin() -> None:
+    """What this process starts is ended with it, and has ports of its own."""
+    number = int(multiprocessing.current_process().name.rpartition("-")[2])
+    os.environ["PYTEST_XDIST_WORKER"] = f"gw{number - 1}"
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told twice, it would stop clearing up
+    sys.exit(143)
