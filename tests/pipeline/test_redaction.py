@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -15,7 +16,7 @@ from plugin.pipeline.lanes import Lanes, account_lane
 from plugin.registry import adapter
 from plugin.secrets import Vault
 from plugin.storage import accounts, deliveries
-from plugin.storage.database import Database
+from plugin.storage.database import LOCK_TIMEOUT, Database
 from plugin.storage.tables import account, delivery
 
 NOW = 1_800_000_000_000  # milliseconds
@@ -86,3 +87,23 @@ def test_two_erasures_at_once_do_not_undo_each_other(
     with shared.read() as connection:
         body = connection.scalars(sa.select(delivery.c.body)).one()
     assert [name for name in NAMES.values() if name.encode() in body] == []
+
+
+@pytest.mark.sqlite("its log")
+def test_who_reads_keeps_nobody_waiting_for_long(database: Database) -> None:
+    """What was erased stays in the log while somebody reads an older state: that is said at once,
+    and forgetting succeeds once they are done."""
+    with database.read() as reader:
+        reader.execute(sa.select(account.c.id)).all()
+        with database.write() as connection:
+            values = {"crm": "hubspot", "crm_id": "4711", "token": "", "connected_at": NOW}
+            connection.execute(sa.insert(account), values)
+        began = time.monotonic()
+        forgotten = database.forget_freed_pages()
+        took = time.monotonic() - began
+        with database.write() as connection:  # with its own patience again
+            patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+
+    assert (forgotten, took < LOCK_TIMEOUT / 2) == (False, True)
+    assert patience == LOCK_TIMEOUT * 1000
+    assert database.forget_freed_pages()

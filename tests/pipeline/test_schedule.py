@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -189,6 +190,48 @@ def test_a_backlog_of_deliveries_is_not_all_there_is(
                 connection.execute(sa.update(lane).values(until=0))
             done.append(held)
     assert done == ["digest", "account:1"] * 2
+
+
+def test_slow_accounts_leave_half_of_the_threads_to_others(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four of five were slow the last time, and are due first: two of four threads work for them
+    at a time, and another one for the fifth. Whoever is quick again is like all others."""
+    with database.write() as connection:
+        for number in range(1, 6):
+            values = {"crm": "hubspot", "crm_id": f"{number}", "token": "", "connected_at": NOW}
+            connection.execute(sa.insert(account), values)
+            wake(connection, [number], at=number)
+    parts = open_parts(
+        load_settings(
+            {
+                "DATABASE_URL": database_url,
+                "SECRET_KEY": "a-test-key-of-32-characters-long",
+                "WORKER_THREADS": "4",
+            }
+        )
+    )
+    worker = create_worker(parts)
+    worker._forget_at = math.inf
+    monkeypatch.setattr(worker, "_turn", lambda _claimed: time.sleep(0.02))
+    with _closing(worker, parts.database):
+        monkeypatch.setattr("plugin.pipeline.worker.LONGEST", 0.01)
+        for job in [worker._look() for _ in range(4)]:
+            assert job is not None
+            job()
+        assert worker._slow == {1, 2, 3, 4}
+        with database.write() as connection:
+            for number in range(1, 6):
+                wake(connection, [number], at=number)
+        jobs = [worker._look() for _ in range(3)]
+        assert worker._look() is None
+        assert sorted(worker._lanes._held) == ["account:1", "account:2", "account:5"]
+
+        monkeypatch.setattr("plugin.pipeline.worker.LONGEST", 60.0)
+        for job in jobs:
+            assert job is not None
+            job()
+        assert worker._slow == {3, 4}
 
 
 @contextmanager
