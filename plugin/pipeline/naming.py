@@ -301,7 +301,11 @@ def _people(
             ),
         )
     )
-    ids = [crm_id for crm_id, *name in named if search.may_find(*name)]
+    ids = [
+        crm_id
+        for crm_id, first_name, last_name, company, city in named
+        if search.may_find(first_name, last_name, company, city)
+    ]
     if not ids:
         return []
     rows = connection.execute(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
@@ -205,8 +206,7 @@ def _with_a_typo(word: str) -> Iterator[str]:
 # --------------------------------------------------------------------------- scoring
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Fit:
+class _Fit(NamedTuple):  # thousands of them are made for a frequent name
     """How well one reading of the text fits one of a person's name. ``place``: of the reading;
     ``agrees``: it may be this person's name."""
 
