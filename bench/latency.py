@@ -12,7 +12,7 @@ from bench.stand import Stand, standing, working
 from plugin.sandbox.records import Record
 
 CHANGES = 100
-PAUSE = (0.2, 1.8)  # seconds between two changes, drawn, in step with nothing
+PAUSE = (0.2, 1.0)  # seconds between two changes, drawn, in step with nothing
 """Light load of one account. At three changes a second HubSpot's limit on associations (100 calls
 in 10 seconds, of which 80 are used) would be what is measured."""
 LOOK = 0.002  # seconds between two looks at the field
