@@ -26,7 +26,7 @@ from plugin.storage.database import Database
 from plugin.storage.inbox import Inbox
 from plugin.storage.keys import retired_keys
 from plugin.web.health import health
-from plugin.web.webhooks import MAX_BODY, webhooks
+from plugin.web.webhooks import webhooks
 
 AGAIN_IN = 1.0  # seconds
 APP_LOAD_ERROR = 4  # gunicorn stops on this exit code instead of starting workers again and again
@@ -89,7 +89,6 @@ def create_app(settings: Settings) -> Flask:
         utc_now=clock.utc_now,
     )
     app = _Application("plugin", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.url_map.merge_slashes = False  # or "//" would be answered by a redirect
     app.register_blueprint(webhooks(receiver))
     app.register_blueprint(health(inbox))

@@ -33,8 +33,6 @@ def webhooks(receiver: Receiver) -> Blueprint:
     @blueprint.post("/webhooks/<crm>/<endpoint>/<topic>", provide_automatic_options=False)
     def receive(crm: str, endpoint: str = "", topic: str = "") -> Response:
         body = _body()
-        if len(body) > MAX_BODY:
-            raise RequestEntityTooLarge
         receiver.receive(
             crm,
             endpoint,
@@ -85,18 +83,24 @@ def _target() -> str:
 
 
 def _body() -> bytes:
-    """Raises ``BadRequest`` where it breaks off or its chunks are no chunks, and
-    ``RequestEntityTooLarge``; where the length was not told, the body has a byte too many then."""
+    """Raises ``RequestEntityTooLarge``, and ``BadRequest`` where the body breaks off or its chunks
+    are no chunks."""
     if (request.content_length or 0) > MAX_BODY:
         raise RequestEntityTooLarge
     try:
-        if request.environ.get("wsgi.input_terminated"):  # as gunicorn's is
-            return cast(bytes, request.environ["wsgi.input"].read(MAX_BODY + 1))
-        # Werkzeug silently cuts a body whose length was not told: one byte more tells.
-        request.max_content_length = MAX_BODY + 1
-        return request.get_data(cache=False)
+        body = _read(MAX_BODY + 1)  # where the length was not told, one byte more tells
     except (OSError, ParseException) as error:
         raise BadRequest from error
+    if len(body) > MAX_BODY:
+        raise RequestEntityTooLarge
+    return body
+
+
+def _read(most: int) -> bytes:
+    if request.environ.get("wsgi.input_terminated"):  # as gunicorn's is
+        return cast(bytes, request.environ["wsgi.input"].read(most))
+    request.max_content_length = most
+    return request.get_data(cache=False)
 
 
 def _said(text: str, status: int) -> Response:
