@@ -47,6 +47,7 @@ COMMANDS = (
     "explain",
     "hubspot-project",
     "install",
+    "keys forget",
     "keys rotate",
     "pause",
     "replay",

@@ -218,6 +218,11 @@ def _address(
         secrets = parts.vault.encrypt_all(own.secrets)
         return {"app_id": app_id, "endpoint": crm_id, "own_secrets": secrets}
     if crm.declaration.webhooks is Webhooks.PROJECT:
+        if before and before.own_secrets and not parts.vault.reads(before.own_secrets):
+            raise ConfigurationError(
+                "--app-id is missing: this account has an app of its own, whose client secret was "
+                f"kept under a SECRET_KEY that is lost; set {crm.declaration.secret_setting} to it"
+            )
         return {}
     if before and before.endpoint:
         kept = before.own_secrets

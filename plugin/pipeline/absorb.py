@@ -42,7 +42,8 @@ CARD_COLUMNS = (
     "created_at",
 )
 NAME_FIELD = "spiral_referrer_name"
-NAMING_COLUMNS = ("first_name", "last_name", "email", "phones", "company", "city")
+NAMING_COLUMNS = ("first_name", "last_name", "email", "phones", "company", "city", "created_at")
+"""What decides whom a told name means."""
 PERSON = tuple(contact.c[name] for name in ("crm_id", *CARD_COLUMNS))
 """What ``person_of`` needs."""
 KNOWN = tuple(column for column in contact.c if column.name not in ("decision", "ask"))

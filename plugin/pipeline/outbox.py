@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.errors import CrmError, CrmUnavailable
+from plugin.errors import CrmError, CrmRejected, CrmUnavailable
 from plugin.manifest import LANGUAGES
 from plugin.pipeline.lanes import Lane
 from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, TaskUpdate
@@ -164,27 +164,46 @@ class Outbox:
     # ----------------------------------------------------------------------- looking for
 
     def _look_for(self, rows: Sequence[sa.Row[Any]]) -> list[sa.Row[Any]]:
-        """Adopt those that exist; returns the others."""
-        found = self._found(rows)
+        """Adopt those that exist; returns the others. Where the CRM tells of a contact's tasks what
+        nobody can read, it is not known whether one exists: it is not made again."""
+        found, odd = self._found(rows)
         with self._lane.write() as connection:
+            for row in rows:
+                if row.target_id in odd:
+                    _unreadable(connection, row, odd[row.target_id])
             there = {row.id: found[row.key][0].crm_id for row in rows if row.key in found}
             _now_open(connection, there, doubtful=True)
             done = [row for row in rows if any(one.done for one in found.get(row.key, ()))]
             self._look_again(connection, done)
         self._remove_doubles(rows, found)
-        return [row for row in rows if row.key not in found]
+        return [row for row in rows if row.key not in found and row.target_id not in odd]
 
-    def _found(self, rows: Iterable[sa.Row[Any]]) -> dict[str, list[CrmTask]]:
-        """Key → tasks with that marker, the oldest first."""
+    def _found(
+        self, rows: Iterable[sa.Row[Any]]
+    ) -> tuple[dict[str, list[CrmTask]], dict[str, str]]:
+        """Key → tasks with that marker, the oldest first; and contact → why its tasks cannot be
+        read."""
         targets = sorted({row.target_id for row in rows})
+        pending = [targets[start : start + BATCH] for start in range(0, len(targets), BATCH)]
         found: dict[str, list[CrmTask]] = {}
-        for start in range(0, len(targets), BATCH):
-            for one in self._session.find_tasks(targets[start : start + BATCH]):
+        odd: dict[str, str] = {}
+        while pending:
+            batch = pending.pop()
+            try:
+                several = self._session.find_tasks(batch)
+            except CrmRejected as error:
+                if len(batch) == 1:
+                    odd[batch[0]] = str(error)
+                else:
+                    middle = len(batch) // 2
+                    pending += [batch[:middle], batch[middle:]]
+                continue
+            for one in several:
                 if key := key_in(one.body):
                     found.setdefault(key, []).append(one)
         for same in found.values():
             same.sort(key=lambda one: (len(one.crm_id), one.crm_id))
-        return found
+        return found, odd
 
     def check_doubtful(self, subject_ids: Sequence[str] | None = None) -> None:
         """Look whether a task that once had no answer now exists twice, and remove the double."""
@@ -193,7 +212,7 @@ class Outbox:
         chosen = [
             table.c.account_id == self._account.id,
             table.c.doubtful.is_(True),
-            table.c.state.not_in((TaskState.INTENDED, TaskState.SENDING)),
+            table.c.state.not_in((TaskState.INTENDED, TaskState.SENDING, TaskState.REFUSED)),
         ]
         if subject_ids is not None:
             chosen.append(among(table.c.subject_id, subject_ids))
@@ -201,7 +220,7 @@ class Outbox:
             rows = connection.execute(sa.select(table).where(*chosen)).all()
         if not rows:
             return
-        self._remove_doubles(rows, self._found(rows))
+        self._remove_doubles(rows, self._found(rows)[0])
         now = self._now_ms()
         with self._lane.write() as connection:
             over = [row.id for row in rows if now - (row.sent_at or 0) > DOUBTFUL_FOR]
@@ -252,11 +271,13 @@ class Outbox:
         unknown = [row for row in rows if row.crm_id is None]
         if not unknown:
             return list(rows)
-        found = self._found(unknown)
+        found, odd = self._found(unknown)
         with self._lane.write() as connection:
             for row in unknown:
                 if same := found.get(row.key):
                     tasks.save(connection, [row.id], crm_id=same[0].crm_id, doubtful=True)
+                elif row.target_id in odd:
+                    _unreadable(connection, row, odd[row.target_id])
                 else:
                     tasks.save(connection, [row.id], state=TaskState.WITHDRAWN, doubtful=True)
         return [row for row in rows if row.crm_id is not None]
@@ -341,6 +362,11 @@ class Outbox:
     def _day(self, one: CrmTask) -> date:
         at = one.done_at or one.created_at
         return self._account.day(at) if at else self._account.day(datetime.now(UTC))
+
+
+def _unreadable(connection: sa.Connection, row: sa.Row[Any], reason: str) -> None:
+    """Nobody knows whether it exists: if it is wanted again it is looked for first."""
+    tasks.save(connection, [row.id], state=TaskState.REFUSED, reason=reason[:500], doubtful=True)
 
 
 def _now_open(

@@ -152,7 +152,9 @@ def _ask_stands(row: sa.Row[Any], ask: AskCandidate | None) -> bool:
 
 def withdraw(connection: sa.Connection, row: sa.Row[Any], *, reason: str) -> None:
     """The reason has gone. Stored before the CRM is called, so that it never counts as done."""
-    never_made = row.crm_id is None and row.state in (TaskState.INTENDED, TaskState.REFUSED)
+    never_made = row.crm_id is None and (
+        row.state == TaskState.INTENDED or (row.state == TaskState.REFUSED and not row.doubtful)
+    )
     state = TaskState.WITHDRAWN if never_made else TaskState.WITHDRAWING
     tasks.save(connection, [row.id], state=state, reason=reason)
 
@@ -161,7 +163,7 @@ def reopen(connection: sa.Connection, row: sa.Row[Any], *, due_on: date) -> None
     """The reason came back: the same task again, never a second one."""
     if row.crm_id:
         state = TaskState.REOPENING
-    elif row.sent_at is not None and row.state != TaskState.REFUSED:
+    elif row.sent_at is not None and (row.state != TaskState.REFUSED or row.doubtful):
         state = TaskState.SENDING  # it may exist all the same: it is looked for first
     else:
         state = TaskState.INTENDED

@@ -158,10 +158,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        with self._lock:
-            if self._lock_file:
-                self._lock_file.close()
-                self._lock_file = None
+        if self._lock.acquire(timeout=LOCK_TIMEOUT):  # else somebody writes; the file ends with us
+            try:
+                if self._lock_file:
+                    self._lock_file.close()
+                    self._lock_file = None
+            finally:
+                self._lock.release()
 
     def present(self) -> sa.ColumnElement[int]:
         """UTC milliseconds since 1970: the server's where many hosts share one, whose clocks may

@@ -93,6 +93,8 @@ def _body() -> bytes:
         raise BadRequest from error
     if len(body) > MAX_BODY:
         raise RequestEntityTooLarge
+    if len(body) < (request.content_length or 0):
+        raise BadRequest
     return body
 
 

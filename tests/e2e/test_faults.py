@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from adapters.client import Client
 from plugin.pipeline import absorb, reconcile
 from plugin.pipeline.turn import Turn
 from plugin.referral.model import Case
@@ -355,6 +356,41 @@ def test_a_task_the_crm_refuses_is_shown_and_holds_nobody_up(
     assert stages(plant, [anna, bernd]) == ["experience", "experience"]
     assert (plant.tasks(anna), plant.tasks(bernd)) == ([], [("ask_origin", "open")])
     assert f"refused     task ask_origin on {anna}: VALIDATION_ERROR" in plant.call("status").stdout
+
+
+def test_a_task_that_is_always_told_oddly_holds_nobody_up(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made, but nobody can read the answers about it: it is shown, never made again, and
+    all others are made."""
+    plant.settle()
+    whole = Client.send
+
+    def send(self: Client, *words: Any, **more: Any) -> Any:
+        answer = whole(self, *words, **more)
+        for record in answer.get("results", ()) if isinstance(answer, dict) else ():
+            if "Anna" in str(record.get("properties", {}).get("hs_task_subject")):
+                record["id"] = None
+        return answer
+
+    monkeypatch.setattr(Client, "send", send)
+    anna, bernd, dora = (plant.contact(name, "Keller") for name in ("Anna", "Bernd", "Dora"))
+    for one in (anna, bernd):
+        plant.bought(one)
+    plant.settle()
+    plant.bought(dora)
+    for _ in range(3):
+        plant.wait(minutes=20)
+        plant.settle()
+
+    assert (plant.tasks(anna), plant.tasks(bernd), plant.tasks(dora)) == (
+        [("ask_origin", "open")],
+        [("ask_origin", "open")],
+        [("ask_origin", "open")],
+    )
+    assert plant.rows("SELECT state FROM task ORDER BY id") == [("refused",), ("open",), ("open",)]
+    assert f"refused     task ask_origin on {anna}: " in plant.call("status").stdout
+    assert state(plant) == "working"
 
 
 def test_a_refused_task_that_nobody_needs_any_more_is_not_shown(

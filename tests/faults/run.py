@@ -36,6 +36,7 @@ DEADLINE = 90.0  # seconds until everything must have settled
 LINGERS = 3.0  # seconds that bad weather waits for more calls
 QUIET = 3  # looks in a row that must find nothing to do
 NO_LIMIT = -1
+AWAY = 1  # exit code where the database is away at the start; a service manager starts it again
 
 
 class RunFailed(AssertionError):
@@ -290,8 +291,9 @@ class Site:
         wait_until(lambda: self.weather.is_over, seconds=LINGERS)
         for one in self._all:
             code = one.ended_by_itself()
-            if code is not None:
+            if code is not None and not (code == AWAY and self._restarts()):
                 self._odd.append(f"{one.name} ended by itself with {code}")
+            if code is not None:
                 one.kill()
         for thread in self._threads:
             thread.join()
@@ -306,6 +308,9 @@ class Site:
         for one in self._workers:
             ready = wait_until(one.is_ready_to_stop, seconds=processes.PATIENCE)
             assert ready, f"{one.name} does not start"
+
+    def _restarts(self) -> bool:
+        return any(fault.what == "restart" for fault in self.plan.faults)
 
     def _settle(self, deadline: float) -> list[str]:
         """Deliver, repair what was lost as the product promises, and work off; what did not come

@@ -1,5 +1,8 @@
 """names that nobody was found for are not searched for again without a reason; other keys"""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -24,27 +27,27 @@ _referral_key = sa.table("referral_key", *map(sa.column, ("account_id", "key", "
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("referral") as referral:
-        referral.add_column(sa.Column("searched_by", sa.String(length=64), nullable=True))
-    # The parts of a surname (x:, y:, z:) gave way to what is left of it without a letter (t:).
+    # The parts of a surname (x:, y:, z:) gave way to what is left of it without a letter (t:),
+    # which is there where this was undone before.
     for table in (_contact_key, _referral_key):
-        parts = [sa.column("key").startswith(f"{one}:") for one in "xyz"]
+        parts = [sa.column("key").startswith(f"{one}:") for one in "txyz"]
         op.execute(sa.delete(table).where(sa.or_(*parts)))
-    connection = op.get_bind()
-    found = connection.execute(sa.select(_contact).where(_contact.c.gone_at.is_(None)))
-    for rows in found.partitions(AT_ONCE):
+    for rows in _portions(sa.select(_contact).where(_contact.c.gone_at.is_(None))):
         _add(_contact_key, [
             {"account_id": row.account_id, "key": key, "contact_id": row.crm_id}
             for row in rows
             for key in _typos(keys_of_person(_person(row)))
         ])  # fmt: skip
     waiting = sa.select(_referral).where(_referral.c.outcome.in_(("ambiguous", "none")))
-    for rows in connection.execute(waiting).partitions(AT_ONCE):
+    for rows in _portions(waiting):
         _add(_referral_key, [
             {"account_id": row.account_id, "key": key, "referral_id": row.id}
             for row in rows
             for key in _typos(keys_of_told(parse_name(row.text)))
         ])  # fmt: skip
+    # Last: it keeps everybody out of the table.
+    with op.batch_alter_table("referral") as referral:
+        referral.add_column(sa.Column("searched_by", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
@@ -52,7 +55,13 @@ def downgrade() -> None:
         referral.drop_column("searched_by")
 
 
-def _person(row: sa.Row[tuple[object, ...]]) -> Person:
+def _portions(query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Not all rows at once in memory: there may be a million."""
+    found = op.get_bind().execute(query, execution_options={"yield_per": AT_ONCE})
+    return found.partitions()
+
+
+def _person(row: sa.Row[Any]) -> Person:
     return Person(
         crm_id=row.crm_id,
         first_name=row.first_name,
