@@ -190,11 +190,13 @@ def forget_names(connection: sa.Connection, account: Account, ids: Sequence[str]
 
 
 def _drop_keys(connection: sa.Connection, account: Account, ids: Sequence[str]) -> set[str]:
-    theirs = sa.and_(contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids))
-    keys = set(connection.execute(sa.select(contact_key.c.key).where(theirs)).scalars())
-    if keys:
-        connection.execute(sa.delete(contact_key).where(theirs))
-    return keys
+    # In one statement: to select them SQLite would read everybody's keys.
+    dropped = connection.execute(
+        sa.delete(contact_key)
+        .where(contact_key.c.account_id == account.id, among(contact_key.c.contact_id, ids))
+        .returning(contact_key.c.key)
+    )
+    return set(dropped.scalars())
 
 
 def _search_again(connection: sa.Connection, account: Account, keys: Iterable[str]) -> set[str]:

@@ -120,15 +120,14 @@ def _deals(
     connection: sa.Connection, mine: int, contact_ids: Sequence[str]
 ) -> tuple[dict[str, list[str]], dict[str, sa.Row[Any]]]:
     links = connection.execute(
-        sa.select(contact_deal.c.contact_id, contact_deal.c.deal_id)
-        .where(
+        sa.select(contact_deal.c.contact_id, contact_deal.c.deal_id).where(
             contact_deal.c.account_id == mine,
             among(contact_deal.c.contact_id, contact_ids),
         )
-        .order_by(contact_deal.c.deal_id)
     ).all()
     deals_of: dict[str, list[str]] = defaultdict(list)
-    for row in links:
+    # Sorted here: SQLite would read everybody's deals rather than sort a few.
+    for row in sorted(links, key=lambda one: one.deal_id):
         deals_of[row.contact_id].append(row.deal_id)
     rows = connection.execute(
         sa.select(deal).where(

@@ -28,17 +28,18 @@ from plugin.storage.tables import (
 def neighbours(connection: sa.Connection, account: Account, ids: Iterable[str]) -> set[str]:
     """Who referred each of these contacts, and whom they referred."""
     wanted = set(ids)
-    rows = connection.execute(
-        sa.select(referral.c.referred_id, referral.c.referrer_id).where(
-            referral.c.account_id == account.id,
-            referral.c.referrer_is_user.is_(False),
-            referral.c.referrer_id.is_not(None),
-            sa.or_(
-                among(referral.c.referred_id, wanted),
-                among(referral.c.referrer_id, wanted),
-            ),
+    rows = [  # two queries: for one with "or" all referrals would be read
+        row
+        for side in (referral.c.referred_id, referral.c.referrer_id)
+        for row in connection.execute(
+            sa.select(referral.c.referred_id, referral.c.referrer_id).where(
+                referral.c.account_id == account.id,
+                referral.c.referrer_is_user.is_(False),
+                among(side, wanted),
+            )
         )
-    ).all()
+        if row.referrer_id is not None
+    ]
     pairs = {pair for row in rows for pair in permutations((row.referred_id, row.referrer_id))}
     return {other for one, other in pairs if one in wanted and one != other}
 
@@ -57,18 +58,17 @@ def deals_of(connection: sa.Connection, account: Account, ids: Iterable[str]) ->
 
 def partners(connection: sa.Connection, account: Account, ids: Iterable[str]) -> set[str]:
     """Who shares a deal with these contacts: tasks about it are made once, for one of them."""
-    wanted = sorted(set(ids))
-    mine, theirs = contact_deal.alias(), contact_deal.alias()
-    rows = connection.execute(
-        sa.select(theirs.c.contact_id)
-        .distinct()
-        .join(
-            mine,
-            sa.and_(mine.c.account_id == theirs.c.account_id, mine.c.deal_id == theirs.c.deal_id),
-        )
-        .where(mine.c.account_id == account.id, among(mine.c.contact_id, wanted))
+    wanted = set(ids)
+    # Joined, SQLite would begin with everybody's deals.
+    deals = sa.select(contact_deal.c.deal_id).where(
+        contact_deal.c.account_id == account.id, among(contact_deal.c.contact_id, wanted)
     )
-    return set(rows.scalars()) - set(wanted)
+    rows = connection.execute(
+        sa.select(contact_deal.c.contact_id).where(
+            contact_deal.c.account_id == account.id, contact_deal.c.deal_id.in_(deals)
+        )
+    )
+    return set(rows.scalars()) - wanted
 
 
 def pending_merges(

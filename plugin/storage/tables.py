@@ -125,8 +125,9 @@ alias = sa.Table(
     metadata,
     sa.Column("account_id", Identity, primary_key=True),
     sa.Column("old_id", Id, primary_key=True),
-    sa.Column("new_id", Id, nullable=False, index=True),
+    sa.Column("new_id", Id, nullable=False),
     sa.Column("applied", sa.Boolean, nullable=False),
+    sa.Index("ix_alias_account_id_new_id", "account_id", "new_id"),
 )
 
 tombstone = sa.Table(
@@ -217,7 +218,7 @@ contact_deal = sa.Table(
     sa.Column("account_id", Identity, primary_key=True),
     sa.Column("contact_id", Id, primary_key=True),
     sa.Column("deal_id", Id, primary_key=True),
-    sa.Index("ix_contact_deal_account_id_deal_id", "account_id", "deal_id"),
+    sa.Index("ix_contact_deal_deal", "account_id", "deal_id", "contact_id"),
 )
 
 referral = sa.Table(

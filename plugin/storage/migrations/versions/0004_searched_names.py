@@ -1,4 +1,5 @@
-"""names that nobody was found for are not searched for again without a reason; other keys"""
+"""names that nobody was found for are not searched for again without a reason; other keys;
+indexes that no statement passes by"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -45,6 +46,12 @@ def upgrade() -> None:
             for row in rows
             for key in _typos(keys_of_told(parse_name(row.text)))
         ])  # fmt: skip
+    with op.batch_alter_table("contact_deal") as contact_deal:
+        contact_deal.drop_index("ix_contact_deal_account_id_deal_id")
+        contact_deal.create_index("ix_contact_deal_deal", ["account_id", "deal_id", "contact_id"])
+    with op.batch_alter_table("alias") as alias:
+        alias.drop_index("ix_alias_new_id")
+        alias.create_index("ix_alias_account_id_new_id", ["account_id", "new_id"])
     # Last: it keeps everybody out of the table.
     with op.batch_alter_table("referral") as referral:
         referral.add_column(sa.Column("searched_by", sa.String(length=64), nullable=True))
@@ -53,6 +60,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("referral") as referral:
         referral.drop_column("searched_by")
+    with op.batch_alter_table("alias") as alias:
+        alias.drop_index("ix_alias_account_id_new_id")
+        alias.create_index("ix_alias_new_id", ["new_id"])
+    with op.batch_alter_table("contact_deal") as contact_deal:
+        contact_deal.drop_index("ix_contact_deal_deal")
+        contact_deal.create_index("ix_contact_deal_account_id_deal_id", ["account_id", "deal_id"])
 
 
 def _portions(query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
