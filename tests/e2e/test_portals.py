@@ -125,7 +125,10 @@ def test_commands_ask_which_portal_is_meant(shared: Pair) -> None:
         2,
         "--account 3003: no such hubspot account is connected\n",
     )
-    assert paused.stdout == "Paused account 2002. Deliveries are kept until `resume`.\n"
+    assert (
+        paused.stdout
+        == "Paused account 2002. Deliveries are kept until `resume`; what is just being worked on is finished.\n"
+    )
     assert one.rows("SELECT crm_id, paused FROM account ORDER BY id") == [
         ("1001", False),
         ("2002", True),
