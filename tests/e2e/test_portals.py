@@ -127,7 +127,8 @@ def test_commands_ask_which_portal_is_meant(shared: Pair) -> None:
     )
     assert (
         paused.stdout
-        == "Paused account 2002. Deliveries are kept until `resume`; what is just being worked on is finished.\n"
+        "Paused account 2002. Deliveries are kept until `resume`; what is just being worked on is "
+        "finished.\n"
     )
     assert one.rows("SELECT crm_id, paused FROM account ORDER BY id") == [
         ("1001", False),
