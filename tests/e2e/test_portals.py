@@ -125,8 +125,7 @@ def test_commands_ask_which_portal_is_meant(shared: Pair) -> None:
         2,
         "--account 3003: no such hubspot account is connected\n",
     )
-    assert (
-        paused.stdout
+    assert paused.stdout == (
         "Paused account 2002. Deliveries are kept until `resume`; what is just being worked on is "
         "finished.\n"
     )
