@@ -43,9 +43,9 @@ fuzz: $(VENV)/dev.stamp instance/fuzz/stamp
 	@FUZZ_TIMES=20 $(BIN)/pytest -q -n 2 tests/fuzz
 	@instance/fuzz/venv/bin/python -m tests.fuzz.fuzz_parse all $(or $(SECONDS),60) $(TARGET)
 
-instance/fuzz/stamp: requirements.txt | $(VENV)/bin/python
+instance/fuzz/stamp: requirements-dev.txt | $(VENV)/bin/python
 	@$(PYTHON) -m venv instance/fuzz/venv
-	@instance/fuzz/venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt \
+	@instance/fuzz/venv/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
 		"atheris>=3,<4"
 	@touch $@
 
