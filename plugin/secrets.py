@@ -66,13 +66,14 @@ class Vault:
         return True
 
     def _former(self, token: str) -> str:
-        if not self.reads(token):
+        try:
+            return self.decrypt(token)
+        except ConfigurationError:
             raise ConfigurationError(
                 "what is kept of a former key, to know erased contacts again, cannot be read with "
                 "SECRET_KEY: put the key it was rotated to back, behind the new one and a comma. "
                 "If it is lost, give the former key up: python -m plugin keys forget"
-            )
-        return self.decrypt(token)
+            ) from None
 
     def rotate(self, token: str) -> str:
         """The same text under the first key, so that the others may go."""

@@ -217,17 +217,17 @@ def _address(
     if app_id:
         secrets = parts.vault.encrypt_all(own.secrets)
         return {"app_id": app_id, "endpoint": crm_id, "own_secrets": secrets}
+    kept = (before.own_secrets if before else None) or ""
+    lost = kept != "" and not parts.vault.reads(kept)
     if crm.declaration.webhooks is Webhooks.PROJECT:
-        if before and before.own_secrets and not parts.vault.reads(before.own_secrets):
+        if lost:
             raise ConfigurationError(
                 "--app-id is missing: this account has an app of its own, whose client secret was "
                 f"kept under a SECRET_KEY that is lost; set {crm.declaration.secret_setting} to it"
             )
         return {}
     if before and before.endpoint:
-        kept = before.own_secrets
-        readable = not kept or parts.vault.reads(kept)
-        return {} if readable else {"own_secrets": _new_secrets(parts, crm)}
+        return {"own_secrets": _new_secrets(parts, crm)} if lost else {}
     endpoint = token_urlsafe(ENDPOINT_BYTES)
     if crm.declaration.webhooks is Webhooks.BY_HAND:
         return {"endpoint": endpoint}

@@ -67,9 +67,10 @@ class _Told:
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     """What became of one name, under which keys the person may turn up later, and what the search
-    went by."""
+    went by. ``before``: what is stored of it."""
 
     told: _Told
+    before: sa.Row[Any] | None
     keys: frozenset[str]
     match: Match
     searched_by: str
@@ -230,7 +231,9 @@ def _match_all(
         keys = frozenset(key[:160] for key in search.keys)
         people = [p for p in _people(connection, account, search, keys) if p.email not in emails]
         match = search.match(one.said_at, [*people, *users])
-        found.append(_Found(told=one, keys=keys, match=match, searched_by=searched_by))
+        found.append(
+            _Found(told=one, before=before, keys=keys, match=match, searched_by=searched_by)
+        )
     return found
 
 
@@ -248,8 +251,7 @@ def _store_all(
     waiting: dict[int, frozenset[str]] = {}
     for one in naming.found:
         told, match = one.told, one.match
-        before = naming.existing.get((told.referred_id, told.key))
-        row = _store(connection, account, one, before)
+        row = _store(connection, account, one)
         if match.winner:
             touched.add(told.referred_id)
             if not match.winner.is_user:
@@ -316,11 +318,9 @@ def _people(
     return [person_of(row) for row in rows]
 
 
-def _store(
-    connection: sa.Connection, account: Account, found: _Found, before: sa.Row[Any] | None
-) -> int:
+def _store(connection: sa.Connection, account: Account, found: _Found) -> int:
     """Store what came of a name where it is not what came of it before; returns the row's id."""
-    one, match = found.told, found.match
+    one, before, match = found.told, found.before, found.match
     winner = match.winner
     outcome = match.outcome
     if winner and not winner.is_user and winner.crm_id == one.referred_id:

@@ -150,11 +150,14 @@ def _ask_stands(row: sa.Row[Any], ask: AskCandidate | None) -> bool:
     return ASK_KINDS.index(TaskKind(row.kind)) <= ASK_KINDS.index(ask.task.kind)
 
 
+def _not_taken(row: sa.Row[Any]) -> bool:
+    """The CRM refused it, and it is certain that it does not exist there."""
+    return row.state == TaskState.REFUSED and not row.doubtful
+
+
 def withdraw(connection: sa.Connection, row: sa.Row[Any], *, reason: str) -> None:
     """The reason has gone. Stored before the CRM is called, so that it never counts as done."""
-    never_made = row.crm_id is None and (
-        row.state == TaskState.INTENDED or (row.state == TaskState.REFUSED and not row.doubtful)
-    )
+    never_made = row.crm_id is None and (row.state == TaskState.INTENDED or _not_taken(row))
     state = TaskState.WITHDRAWN if never_made else TaskState.WITHDRAWING
     tasks.save(connection, [row.id], state=state, reason=reason)
 
@@ -163,7 +166,7 @@ def reopen(connection: sa.Connection, row: sa.Row[Any], *, due_on: date) -> None
     """The reason came back: the same task again, never a second one."""
     if row.crm_id:
         state = TaskState.REOPENING
-    elif row.sent_at is not None and (row.state != TaskState.REFUSED or row.doubtful):
+    elif row.sent_at is not None and not _not_taken(row):
         state = TaskState.SENDING  # it may exist all the same: it is looked for first
     else:
         state = TaskState.INTENDED

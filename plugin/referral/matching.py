@@ -95,11 +95,8 @@ class Person:
     @cached_property
     def readings(self) -> tuple[Reading, ...]:
         """The name; where all of it stands in one field, each plain way to read it."""
-        given, own = given_names(self.first_name), surname_of(self.last_name)
-        if given and own.surname:
-            return (replace(own, given=given),)
-        told = parse_name(self.name).readings
-        return tuple(reading for reading in told if not reading.doubt)
+        named = _named(self.first_name, self.last_name)
+        return tuple(replace(reading, given=given) for given, reading in named)
 
     @cached_property
     def address(self) -> str:
@@ -116,6 +113,16 @@ class Person:
     @cached_property
     def city_words(self) -> tuple[str, ...]:
         return words_of(self.city)
+
+
+def _named(first_name: str, last_name: str) -> tuple[tuple[tuple[str, ...], Reading], ...]:
+    """Given names and surname of a record; where all of it stands in one field, of each plain way
+    to read it."""
+    given, surname = given_names(first_name), surname_of(last_name)
+    if given and surname.surname:
+        return ((given, surname),)
+    told = parse_name(f"{first_name} {last_name}".strip()).readings
+    return tuple((reading.given, reading) for reading in told if not reading.doubt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,16 +293,9 @@ class _Scales:
     def _by_name(self, first_name: str, last_name: str) -> tuple[_Fit, ...]:
         name = first_name, last_name
         if name not in self._fits:
-            given, own = given_names(first_name), surname_of(last_name)
-            if given and own.surname:
-                self._fits[name] = tuple(self._compared(given, own))
-            else:
-                person = Person(crm_id="", first_name=first_name, last_name=last_name)
-                self._fits[name] = tuple(
-                    fit
-                    for reading in person.readings
-                    for fit in self._compared(reading.given, reading)
-                )
+            self._fits[name] = tuple(
+                fit for given, own in _named(*name) for fit in self._compared(given, own)
+            )
         return self._fits[name]
 
     def _compared(self, given: tuple[str, ...], own: Reading) -> Iterator[_Fit]:

@@ -291,10 +291,11 @@ class Site:
         wait_until(lambda: self.weather.is_over, seconds=LINGERS)
         for one in self._all:
             code = one.ended_by_itself()
-            if code is not None and not (code == AWAY and self._restarts()):
+            if code is None:
+                continue
+            if not (code == AWAY and self._restarts()):
                 self._odd.append(f"{one.name} ended by itself with {code}")
-            if code is not None:
-                one.kill()
+            one.kill()
         for thread in self._threads:
             thread.join()
         self.post.clear()
