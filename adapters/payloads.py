@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
+MAX_EVENTS = 5_000
+"""In one delivery. HubSpot sends up to 100, EspoCRM 50 unless its administrator changes that."""
 MAX_DIGITS = 4_000
 """Of an integer: a little less than Python reads at all."""
 REDACTED = "REDACTED"
@@ -43,6 +45,17 @@ def from_json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8"), parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"the body is not JSON: {type(error).__name__}") from error
+
+
+def array(body: bytes) -> list[Any]:
+    """The events of a delivery that brings several. Raises ``PayloadError`` where the body is not
+    an array in JSON, and for more than ``MAX_EVENTS``."""
+    content = from_json(body)
+    if not isinstance(content, list):
+        raise PayloadError("the body is not an array")
+    if len(content) > MAX_EVENTS:
+        raise PayloadError(f"{len(content)} events in one delivery; {MAX_EVENTS} are taken at most")
+    return content
 
 
 def _integer(digits: str) -> int | float:

@@ -14,7 +14,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from adapters.espocrm.values import contacts_of, from_attribute, names
-from adapters.payloads import REDACTED, event_key, from_json, redacted, scrubbed
+from adapters.payloads import REDACTED, array, event_key, redacted, scrubbed
 from adapters.values import SCORE, TOLD_FIELDS
 from plugin.errors import PayloadError
 from plugin.manifest import manifest
@@ -39,8 +39,8 @@ _ITEM = RecordSchema()
 
 
 def parse(received: Received) -> Parsed:
-    """Raises ``PayloadError`` where the body is not an array in JSON."""
-    items = _array(received.body)
+    """Raises ``PayloadError`` where the body is not an array in JSON, or too long."""
+    items = array(received.body)
     if received.topic not in KINDS:
         return Parsed(ignored=len(items))
     ours = names(received.facts)
@@ -54,13 +54,6 @@ def parse(received: Received) -> Parsed:
         except RecursionError:
             unreadable.append((at, "nested too deeply"))
     return Parsed(events=tuple(events), unreadable=tuple(unreadable))
-
-
-def _array(body: bytes) -> list[Any]:
-    content = from_json(body)
-    if not isinstance(content, list):
-        raise PayloadError("the body is not an array of records")
-    return content
 
 
 def _read(raw: object) -> Record:
@@ -131,7 +124,7 @@ def redact(
     def without(content: list[Any], folded: Sequence[str]) -> list[Any]:
         return [_without(item, about, contact_ids, folded) for item in content]
 
-    return redacted(received.body, _array, without, contact_ids=contact_ids, words=words)
+    return redacted(received.body, array, without, contact_ids=contact_ids, words=words)
 
 
 def _without(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adapters.hubspot.values import from_milliseconds, from_property
-from adapters.payloads import REDACTED, event_key, from_json, loaded, redacted, scrubbed
+from adapters.payloads import REDACTED, array, event_key, loaded, redacted, scrubbed
 from adapters.values import SCORE, TOLD_FIELDS
 from plugin.errors import PayloadError
 from plugin.manifest import manifest
@@ -61,11 +61,11 @@ def sender(body: bytes) -> str:
 
 
 def parse(body: bytes) -> Parsed:
-    """Raises ``PayloadError`` where the body is not an array in JSON."""
+    """Raises ``PayloadError`` where the body is not an array in JSON, or too long."""
     events: list[Event] = []
     unreadable: list[tuple[int, str]] = []
     ignored = 0
-    for at, raw in enumerate(_array(body)):
+    for at, raw in enumerate(array(body)):
         try:
             found = list(_events(raw))
         except PayloadError as error:
@@ -74,13 +74,6 @@ def parse(body: bytes) -> Parsed:
         events += found
         ignored += not found
     return Parsed(events=tuple(events), unreadable=tuple(unreadable), ignored=ignored)
-
-
-def _array(body: bytes) -> list[Any]:
-    content = from_json(body)
-    if not isinstance(content, list):
-        raise PayloadError("the body is not an array of events")
-    return content
 
 
 def _events(raw: object) -> Iterator[Event]:
@@ -243,7 +236,7 @@ def redact(
     def without(content: list[Any], folded: Sequence[str]) -> list[Any]:
         return [_without(raw, account_crm_id, contact_ids, folded) for raw in content]
 
-    return redacted(body, _array, without, contact_ids=contact_ids, words=words)
+    return redacted(body, array, without, contact_ids=contact_ids, words=words)
 
 
 def _without(

@@ -22,6 +22,7 @@ from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
 from plugin.storage import accounts, changes, deliveries, hints, inbox
 from plugin.storage.accounts import Account, milliseconds
+from plugin.storage.among import among
 from plugin.storage.database import Database, upsert
 from plugin.storage.deliveries import DeliveryState, StoredDelivery
 from plugin.storage.hints import HintKind
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 200
 MAX_BYTES = 4 * 2**20
+MAX_EVENTS = 5_000  # noted in one transaction: webhooks that come in wait for it
 SCORE = "score"
 
 
@@ -83,11 +85,11 @@ class Digest:
             known = accounts.among_crm_ids(connection, {(one.crm, one.endpoint) for one in found})
         if not found:
             return False
-        parsed = [(one, self._parse(one, known)) for one in found]
-        told_of = {(one.crm, event.account_crm_id) for one, event in _events(parsed)}
-        with self._database.read() as connection:
-            known |= accounts.among_crm_ids(connection, told_of - known.keys())
-        self._note_all(lane, parsed, known)
+        for parsed in self._portions(found, known):
+            told_of = {(one.crm, event.account_crm_id) for one, event in _events(parsed)}
+            with self._database.read() as connection:
+                known |= accounts.among_crm_ids(connection, told_of - known.keys())
+            self._note_all(lane, parsed, known)
         if self._redacted and self._database.forget_freed_pages():
             self._redacted = False
         return True
@@ -110,6 +112,22 @@ class Digest:
                 chosen.append(delivery_id)
             self._last_sender = sender
         return chosen
+
+    def _portions(
+        self, found: Iterable[StoredDelivery], known: Mapping[tuple[str, str], Account]
+    ) -> Iterator[list[tuple[StoredDelivery, Parsed | str]]]:
+        """The deliveries as they are read, no more at a time than are noted in a moment."""
+        portion: list[tuple[StoredDelivery, Parsed | str]] = []
+        room = MAX_EVENTS
+        for one in found:
+            result = self._parse(one, known)
+            events = 0 if isinstance(result, str) else len(result.events)
+            if portion and events > room:
+                yield portion
+                portion, room = [], MAX_EVENTS
+            portion.append((one, result))
+            room -= events
+        yield portion
 
     def _note_all(
         self,
@@ -223,18 +241,14 @@ class Digest:
             for subject in (event.record_id, *_told_names(event)):
                 for grave in self._vault.tombstones(account.crm_id, subject):
                     graves[account.id, grave] = subject
-        hashes = sorted({grave for _, grave in graves})
-        found = set()
-        for start in range(0, len(hashes), 500):
-            for row in connection.execute(
-                sa.select(tombstone).where(
-                    tombstone.c.account_id.in_({account_id for account_id, _ in graves}),
-                    tombstone.c.hash.in_(hashes[start : start + 500]),
-                )
-            ):
-                if lying := graves.get((row.account_id, row.hash)):
-                    found.add((row.account_id, lying))
-        return found
+        lying = connection.execute(
+            sa.select(tombstone).where(
+                among(tombstone.c.account_id, (account_id for account_id, _ in graves)),
+                among(tombstone.c.hash, (grave for _, grave in graves)),
+            )
+        )
+        found = ((row.account_id, graves.get((row.account_id, row.hash))) for row in lying)
+        return {(account_id, subject) for account_id, subject in found if subject is not None}
 
     def _redact(
         self,
@@ -406,7 +420,7 @@ def _present_ids(
     """Old id → present id, for those that were merged away."""
     found = connection.execute(
         sa.select(alias.c.old_id, alias.c.new_id).where(
-            alias.c.account_id == account_id, alias.c.old_id.in_(sorted(set(record_ids)))
+            alias.c.account_id == account_id, among(alias.c.old_id, record_ids)
         )
     )
     return {row.old_id: row.new_id for row in found}

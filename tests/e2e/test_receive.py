@@ -340,9 +340,9 @@ def test_what_is_authentic_but_unreadable_is_kept_with_its_reason(sender: Sender
     assert sorted(found, key=lambda one: int(one[0])) == [
         ("1", "the body is not JSON: JSONDecodeError"),
         ("2", "the body is not JSON: JSONDecodeError"),
-        ("3", "the body is not an array of events"),
+        ("3", "the body is not an array"),
         ("4", "the body is not JSON: UnicodeDecodeError"),
-        ("5", "the body is not an array of events"),
+        ("5", "the body is not an array"),
         ("6", "the body is not JSON: RecursionError"),
         ("7", "event 0: not an object; event 1: not an object"),
     ]

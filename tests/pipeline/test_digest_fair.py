@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +18,9 @@ from plugin.pipeline.lanes import DIGEST, Lanes
 from plugin.registry import adapters
 from plugin.secrets import Vault
 from plugin.storage.database import Database
-from plugin.storage.tables import delivery
+from plugin.storage.tables import account, delivery, hint
+
+ESPOCRM = "https://crm.example.com"
 
 
 def store(database: Database, sender: str, count: int, *, size: int = 2) -> None:
@@ -89,6 +95,76 @@ def test_a_turn_takes_no_more_bytes_than_fit(database: Database) -> None:
         {"hubspot/1": 1, "hubspot/2": 1},
         {"hubspot/2": 2},
     ]
+
+
+def test_a_transaction_takes_no_more_events_than_are_noted_in_a_moment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much a turn takes: whoever answers webhooks waits for the transaction."""
+    told = 0
+    with database.write() as connection:
+        connected(connection)
+        for size in (3_000, 3_000, 1_000, 1, 5_000):
+            ids = range(told, told + size)
+            told += size
+            connection.execute(sa.insert(delivery).values(**of_espocrm(ids)))
+    at_once = []
+    whole = Digest._note_all
+
+    def note_all(self: Digest, lane: Any, parsed: Any, known: Any) -> None:
+        at_once.append([len(result.events) for _, result in parsed])
+        whole(self, lane, parsed, known)
+
+    monkeypatch.setattr(Digest, "_note_all", note_all)
+    turns(database, 1)
+    assert at_once == [[3_000], [3_000, 1_000, 1], [5_000]]
+    assert left(database) == Counter()
+    with database.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(hint)) == told
+
+
+def test_no_delivery_is_too_much_for_a_statement(database: Database) -> None:
+    """A database takes so many parameters and no more; one delivery that is refused for good would
+    stand in everybody's way."""
+    few = 500
+    if database.is_sqlite:
+
+        @sa.event.listens_for(database.engine, "checkout")
+        def limit(connection: Any, _record: Any, _proxy: Any) -> None:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, few)
+
+    with database.write() as connection:
+        connected(connection)
+        connection.execute(sa.insert(delivery).values(**of_espocrm(range(3 * few))))
+        connection.execute(sa.insert(delivery).values(**of_espocrm(range(70_000))))
+    turns(database, 1)
+    with database.read() as connection:
+        rows = connection.execute(
+            sa.select(delivery.c.state, delivery.c.reason).order_by(delivery.c.id)
+        ).all()
+    assert [tuple(row) for row in rows] == [
+        ("done", None),
+        ("quarantined", "70000 events in one delivery; 5000 are taken at most"),
+    ]
+
+
+def connected(connection: sa.Connection) -> None:
+    vault = Vault(["a-test-key-of-32-characters-long"])
+    connection.execute(
+        sa.insert(account).values(
+            crm="espocrm", crm_id=ESPOCRM, endpoint=ESPOCRM, token=vault.encrypt("token"),
+            own_secrets=vault.encrypt("secret"), connected_at=clock.now_ms(), facts={},
+        )
+    )  # fmt: skip
+
+
+def of_espocrm(ids: Iterable[int]) -> dict[str, Any]:
+    """A delivery that tells of these contacts."""
+    return {
+        "crm": "espocrm", "endpoint": ESPOCRM, "sender": f"espocrm/{ESPOCRM}",
+        "topic": "Contact.update", "received_at": clock.now_ms(), "state": "new",
+        "body": json.dumps([{"id": str(one)} for one in ids]).encode(),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("first", ["", "B", "a", "ä", "Z"])
