@@ -28,6 +28,7 @@ from plugin.manifest import manifest
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.subscribe import subscribe as subscribe_webhooks
+from plugin.pipeline.todo import withdraw
 from plugin.plain import one_line
 from plugin.ports import Adapter, PlanAction, PlanStep, Session, Webhooks
 from plugin.registry import adapter as adapter_of
@@ -202,19 +203,16 @@ def uninstall(
     with holding_lane(parts, account, session) as (lane, account):
         with lane.write() as connection:
             accounts.save(connection, account.id, paused=True, fields=None)
-            for state, goal in (
-                (TaskState.INTENDED, TaskState.WITHDRAWN),
-                (TaskState.SENDING, TaskState.WITHDRAWING),
-                (TaskState.OPEN, TaskState.WITHDRAWING),
-                (TaskState.REOPENING, TaskState.WITHDRAWING),
-                (TaskState.REFUSED, TaskState.WITHDRAWING),
-            ):
-                connection.execute(
-                    sa.update(task)
-                    .where(task.c.account_id == account.id, task.c.state == state)
-                    .values(state=goal, reason="uninstalled")
+            for row in connection.execute(
+                sa.select(task).where(
+                    task.c.account_id == account.id,
+                    task.c.state.in_((*LIVE, TaskState.REFUSED)),
                 )
-        Outbox(parts.database, account, session, lane, now_ms=clock.now_ms).work()
+            ).all():
+                withdraw(connection, row, reason="uninstalled")
+        outbox = Outbox(parts.database, account, session, lane, now_ms=clock.now_ms)
+        while outbox.work():  # again: what had no answer is found first, and closed then
+            pass
         _require_closed(parts, account)
         session.uninstall(steps)
         session.unsubscribe(f"{parts.settings.public_url}{account.path}")
@@ -224,19 +222,21 @@ def uninstall(
 
 
 def _require_closed(parts: Parts, account: Account) -> None:
-    """Raises ``PluginError`` where the CRM did not let us close a task: the fields stay until
-    somebody mended the cause."""
+    """Raises ``PluginError`` where a task is not closed, or nobody knows whether it is there: the
+    fields stay until somebody mended the cause."""
     with parts.database.read() as connection:
         left = connection.execute(
-            sa.select(task.c.crm_id, task.c.reason).where(
+            sa.select(task.c.state, task.c.crm_id, task.c.target_id, task.c.reason).where(
                 task.c.account_id == account.id,
-                task.c.state.in_((TaskState.REFUSED, TaskState.WITHDRAWING, TaskState.SENDING)),
-                task.c.crm_id.is_not(None),
+                task.c.state.in_((TaskState.REFUSED, TaskState.WITHDRAWING)),
             )
         ).all()
     if left:
+        first = left[0]
+        which = first.crm_id or f"one of contact {first.target_id}"
+        why = "not known yet whether it was made" if first.crm_id is None else first.reason
         raise PluginError(
-            f"{len(left)} tasks could not be closed ({left[0].crm_id}: {left[0].reason}); "
+            f"{len(left)} tasks could not be closed ({which}: {why}); "
             f"the fields were kept and account {account.crm_id} is paused: try again"
         )
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.errors import CrmError, CrmRejected, CrmUnavailable
+from plugin.errors import CrmError, CrmUnavailable
 from plugin.manifest import LANGUAGES
+from plugin.pipeline.apart import apart
 from plugin.pipeline.lanes import Lane
 from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
 from plugin.storage import hints, tasks
-from plugin.storage.accounts import Account
+from plugin.storage.accounts import LONGEST_WAIT, Account
 from plugin.storage.among import among
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
@@ -73,8 +75,7 @@ class Outbox:
         def those(state: TaskState) -> list[sa.Row[Any]]:
             return [row for row in rows if row.state == state]
 
-        settled = self._now_ms() - SETTLE
-        lost = [row for row in those(TaskState.SENDING) if (row.sent_at or 0) <= settled]
+        lost = [row for row in those(TaskState.SENDING) if self._is_settled(row)]
         again = self._look_for(lost) if lost else []
         fresh = those(TaskState.INTENDED)
         if fresh or again:
@@ -82,7 +83,7 @@ class Outbox:
         withdrawing = [
             row
             for row in those(TaskState.WITHDRAWING)
-            if row.crm_id is not None or (row.sent_at or 0) <= settled
+            if row.crm_id is not None or self._is_settled(row)
         ]
         if withdrawing:
             self._withdraw(withdrawing)
@@ -90,11 +91,14 @@ class Outbox:
             self._reopen(reopening)
         return bool(lost or fresh or withdrawing or reopening)
 
+    def _is_settled(self, row: sa.Row[Any]) -> bool:
+        now = self._now_ms()
+        return settled_at(row.sent_at or 0, now) <= now
+
     # ------------------------------------------------------------------------ creating
 
     def _create(self, rows: Sequence[sa.Row[Any]]) -> None:
         now = self._now_ms()
-        ids = [row.id for row in rows]
         with self._lane.write() as connection:
             for doubtful in (False, True):
                 tasks.save(
@@ -109,18 +113,17 @@ class Outbox:
         except CrmUnavailable as error:
             if error.outcome_unknown:
                 raise  # they stay in ``sending`` and are looked for first
-            self._not_made(ids)
+            self._not_made(rows)
             raise
         except CrmError:
-            self._not_made(ids)
+            self._not_made(rows)
             raise
         self._note_created(rows, created)
         if created.stopped:
             raise created.stopped
 
     def _note_created(self, rows: Sequence[sa.Row[Any]], created: CreatedTasks) -> None:
-        """Those whose answer is missing stay in ``sending`` and are looked for first, as do those
-        that were looked for before; all others that were not sent are intended as before."""
+        """Those whose answer is missing stay in ``sending`` and are looked for first."""
         failed = {failure.item: failure for failure in created.failures}
         unsent = []
         with self._lane.write() as connection:
@@ -138,12 +141,11 @@ class Outbox:
                     )
                 elif created.stopped and row.key not in created.unknown:
                     unsent.append(row)
-            first = [row.id for row in unsent if row.state == TaskState.INTENDED]
-            tasks.save(connection, first, state=TaskState.INTENDED, sent_at=None)
+            _not_sent(connection, unsent)
 
-    def _not_made(self, ids: Sequence[int]) -> None:
+    def _not_made(self, rows: Sequence[sa.Row[Any]]) -> None:
         with self._lane.write() as connection:
-            tasks.save(connection, ids, state=TaskState.INTENDED, sent_at=None)
+            _not_sent(connection, rows)
 
     def _draft(self, row: Any) -> TaskDraft:
         return TaskDraft(
@@ -184,21 +186,12 @@ class Outbox:
         """Key → tasks with that marker, the oldest first; and contact → why its tasks cannot be
         read."""
         targets = sorted({row.target_id for row in rows})
-        pending = [targets[start : start + BATCH] for start in range(0, len(targets), BATCH)]
         found: dict[str, list[CrmTask]] = {}
         odd: dict[str, str] = {}
-        while pending:
-            batch = pending.pop()
-            try:
-                several = self._session.find_tasks(batch)
-            except CrmRejected as error:
-                if len(batch) == 1:
-                    odd[batch[0]] = str(error)
-                else:
-                    middle = len(batch) // 2
-                    pending += [batch[:middle], batch[middle:]]
-                continue
-            for one in several:
+        for start in range(0, len(targets), BATCH):
+            answers, unread = apart(targets[start : start + BATCH], self._session.find_tasks)
+            odd |= unread
+            for one in chain.from_iterable(answers):
                 if key := key_in(one.body):
                     found.setdefault(key, []).append(one)
         for same in found.values():
@@ -248,8 +241,7 @@ class Outbox:
     # ------------------------------------------------------------ withdrawing, reopening
 
     def _withdraw(self, rows: Sequence[sa.Row[Any]]) -> None:
-        rows = self._known(rows)
-        present = self._session.read_tasks([row.crm_id for row in rows])
+        rows, present = self._read(self._known(rows))
         updates = []
         gone = [row for row in rows if row.crm_id not in present]
         done = []
@@ -283,7 +275,7 @@ class Outbox:
         return [row for row in rows if row.crm_id is not None]
 
     def _reopen(self, rows: Sequence[sa.Row[Any]]) -> None:
-        present = self._session.read_tasks([row.crm_id for row in rows])
+        rows, present = self._read(rows)
         updates = []
         gone = [row for row in rows if row.crm_id not in present]
         done = []
@@ -298,6 +290,22 @@ class Outbox:
             updates.append(TaskUpdate(crm_id=row.crm_id, done=False, body=body, due_at=due_at))
         failed = self._update(updates)
         self._now_in(TaskState.OPEN, rows, gone=gone, done=done, failed=failed)
+
+    def _read(
+        self, rows: Sequence[sa.Row[Any]]
+    ) -> tuple[Sequence[sa.Row[Any]], dict[str, CrmTask]]:
+        """These as they are in the CRM now, by id; what nobody can read is left as it is there."""
+        present, odd = self._present(rows)
+        with self._lane.write() as connection:
+            for row in rows:
+                if row.crm_id in odd:
+                    _unreadable(connection, row, odd[row.crm_id])
+        return [row for row in rows if row.crm_id not in odd], present
+
+    def _present(self, rows: Sequence[sa.Row[Any]]) -> tuple[dict[str, CrmTask], dict[str, str]]:
+        """The tasks that the CRM has, by id; and id → why, of those nobody can read."""
+        answers, odd = apart([row.crm_id for row in rows], self._session.read_tasks)
+        return {crm_id: one for each in answers for crm_id, one in each.items()}, odd
 
     def _update(self, updates: Sequence[TaskUpdate]) -> dict[str, Failure]:
         """Change tasks; what failed, by id."""
@@ -344,8 +352,8 @@ class Outbox:
         changed: set[str] = set()
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
-            present = self._session.read_tasks([row.crm_id for row in part])
-            gone = [row for row in part if row.crm_id not in present]
+            present, odd = self._present(part)
+            gone = [row for row in part if row.crm_id not in present and row.crm_id not in odd]
             done = [row for row in part if row.crm_id in present and present[row.crm_id].done]
             if not (gone or done):
                 continue
@@ -362,6 +370,19 @@ class Outbox:
     def _day(self, one: CrmTask) -> date:
         at = one.done_at or one.created_at
         return self._account.day(at) if at else self._account.day(datetime.now(UTC))
+
+
+def settled_at(sent_at: int, now: int) -> int:
+    """When a task whose making had no answer is looked for; now, where it was sent so far ahead
+    that nobody can have meant it: then the clock was set back."""
+    at = sent_at + SETTLE
+    return at if at <= now + LONGEST_WAIT else now
+
+
+def _not_sent(connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> None:
+    """Intended as before; but what may exist from an earlier call stays in ``sending``."""
+    first = [row.id for row in rows if row.state == TaskState.INTENDED]
+    tasks.save(connection, first, state=TaskState.INTENDED, sent_at=None)
 
 
 def _unreadable(connection: sa.Connection, row: sa.Row[Any], reason: str) -> None:

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 import sqlalchemy as sa
 
 from plugin.pipeline.lanes import DIGEST, account_lane, is_held
-from plugin.pipeline.outbox import SETTLE
+from plugin.pipeline.outbox import settled_at
 from plugin.pipeline.subscribe import subscription_due_at
 from plugin.pipeline.upkeep import Routine, routine_due_at
 from plugin.referral.workdays import week_of
@@ -49,7 +49,7 @@ def next_at(
         *_upkeep(account, now),
         *_days(connection, account, now=now, present=present),
     ]
-    if webhooks and (at := subscription_due_at(account)) is not None:
+    if webhooks and (at := subscription_due_at(account, now)) is not None:
         times.append(at)
     # Not before now, however long it has waited: a backlog must not be first in every round.
     return min(max(now, account.waits_until(now), min(times)), now + LONGEST_WAIT)
@@ -83,7 +83,7 @@ def _tasks(connection: sa.Connection, account: Account, now: int) -> Iterator[in
         .where(task.c.account_id == account.id, task.c.state.in_(PENDING))
         .group_by(task.c.state)
     ):
-        yield (row.sent_at or 0) + SETTLE if row.state == TaskState.SENDING else now
+        yield settled_at(row.sent_at or 0, now) if row.state == TaskState.SENDING else now
 
 
 def _first_review(connection: sa.Connection, account: Account) -> date | None:

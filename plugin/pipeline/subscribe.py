@@ -10,7 +10,7 @@ from plugin.pipeline.lanes import Lane
 from plugin.ports import SIGNATURE_ONLY, Session
 from plugin.secrets import Vault
 from plugin.storage import accounts
-from plugin.storage.accounts import Account
+from plugin.storage.accounts import LONGEST_WAIT, Account
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +18,15 @@ DAY = 24 * 3_600_000  # milliseconds
 SECRET_BYTES = 32
 
 
-def subscription_due_at(account: Account) -> int | None:
-    """Once subscribed, webhooks are looked after daily: some CRMs give them up by themselves."""
+def subscription_due_at(account: Account, now: int) -> int | None:
+    """Once subscribed, webhooks are looked after daily: some CRMs give them up by themselves.
+    UTC milliseconds; ``now`` also where what it goes by lies so far ahead that nobody can have
+    meant it: then the clock was set back."""
     since = account.subscribed_at
-    return None if since is None else max(since + DAY, account.subscribe_after or 0)
+    if since is None:
+        return None
+    at = max(since + DAY, account.subscribe_after or 0)
+    return at if at <= now + LONGEST_WAIT else now
 
 
 def put_off(account: Account, lane: Lane, *, until: int) -> None:

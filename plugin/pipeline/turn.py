@@ -22,6 +22,7 @@ from plugin.errors import (
     CrmUnavailable,
     RecordGone,
 )
+from plugin.pipeline.apart import apart
 from plugin.pipeline.erase import Eraser
 from plugin.pipeline.lanes import Lane
 from plugin.pipeline.outbox import Outbox
@@ -34,8 +35,9 @@ from plugin.referral.workdays import week_of
 from plugin.secrets import Vault
 from plugin.storage import accounts, hints
 from plugin.storage.accounts import Account
+from plugin.storage.among import among
 from plugin.storage.database import Database, upsert
-from plugin.storage.hints import HintKind
+from plugin.storage.hints import Hint, HintKind
 from plugin.storage.tables import contact, contact_deal
 
 log = logging.getLogger(__name__)
@@ -153,8 +155,15 @@ class Turn:
             self._lane, now_ms=self._shop.now_ms,
         )  # fmt: skip
         for one in found:
-            eraser.work(one)
+            try:
+                eraser.work(one)
+            except CrmRejected as error:  # an odd record must not hold up the account
+                self._park(HintKind.ERASE, one, str(error))
         return bool(found)
+
+    def _park(self, kind: HintKind, one: Hint, why: str) -> None:
+        with self._lane.write() as connection:
+            hints.park(connection, self._account.id, kind, one, why=why)
 
     def _deals(self) -> bool:
         """Deals are looked at through their contacts, those they have and those they had."""
@@ -163,17 +172,22 @@ class Turn:
         with self._shop.database.read() as connection:
             size = self._adapter.declaration.batch_size
             found = hints.due(connection, mine, HintKind.DEAL, now=now, limit=size)
-            if not found:
-                return False
-            ids = [one.record_id for one in found]
+        if not found:
+            return False
+        answers, odd = apart([one.record_id for one in found], self._session.deal_contacts)
+        for one in found:
+            if one.record_id in odd:
+                self._park(HintKind.DEAL, one, odd[one.record_id])
+        found = [one for one in found if one.record_id not in odd]
+        present = {deal_id: contacts for each in answers for deal_id, contacts in each.items()}
+        with self._shop.database.read() as connection:
             had = connection.execute(
                 sa.select(contact_deal.c.contact_id).where(
-                    contact_deal.c.account_id == mine, contact_deal.c.deal_id.in_(ids)
+                    contact_deal.c.account_id == mine,
+                    among(contact_deal.c.deal_id, (one.record_id for one in found)),
                 )
             ).scalars()
-            contacts = set(had)
-        present = self._session.deal_contacts(ids)
-        contacts.update(one for several in present.values() for one in several)
+            contacts = set(had).union(*present.values())
         joined = [
             {"account_id": mine, "contact_id": one, "deal_id": deal_id}
             for deal_id, several in present.items()
@@ -235,15 +249,16 @@ class Turn:
         with self._lane.write() as connection:
             connection.execute(
                 sa.update(contact)
-                .where(contact.c.account_id == mine, contact.c.crm_id.in_(ids))
+                .where(contact.c.account_id == mine, among(contact.c.crm_id, ids))
                 .values(review_on=None)
             )
             hints.mark(connection, mine, HintKind.CONTACT, ids, due_at=self._shop.now_ms())
         return True
 
     def _webhooks(self) -> bool:
-        at = subscription_due_at(self._account)
-        if not self._shop.public_url or at is None or at > self._shop.now_ms():
+        now = self._shop.now_ms()
+        at = subscription_due_at(self._account, now)
+        if not self._shop.public_url or at is None or at > now:
             return False
         try:
             subscribe(
@@ -253,7 +268,7 @@ class Turn:
         except (CrmRejected, CrmUnauthorized, RecordGone) as error:
             # The sweep is there for what webhooks miss: it must not wait for them.
             log.warning("webhooks of account %s are not in order: %s", self._account.id, error)
-            put_off(self._account, self._lane, until=self._shop.now_ms() + AGAIN_IN)
+            put_off(self._account, self._lane, until=now + AGAIN_IN)
         return True
 
     def _sweeps(self) -> bool:
@@ -272,20 +287,16 @@ class Turn:
     def _asks(self) -> bool:
         """Nothing else is left to do: plan this week's asks over all candidates at once."""
         account = self._account
-        planned_at = account.asks_planned_week
-        planned_week = planned_at is not None and date.fromordinal(planned_at)
-        this_week = week_of(self._today)
+        this_week = week_of(self._today).toordinal()
         if not account.ready or account.observing:
             return False
-        if not account.asks_to_plan and planned_week == this_week:
+        if not account.asks_to_plan and account.asks_planned_week == this_week:
             return False
         with self._shop.database.read() as connection:
             chosen = choose_asks(connection, account, self._today)
         with self._lane.write() as connection:
             store_asks(connection, account, chosen, self._today)
-            accounts.save(
-                connection, account.id, asks_to_plan=False, asks_planned_week=this_week.toordinal()
-            )
+            accounts.save(connection, account.id, asks_to_plan=False, asks_planned_week=this_week)
         self._tasks()
         return True
 

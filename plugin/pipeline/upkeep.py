@@ -16,6 +16,7 @@ from plugin.pipeline.outbox import Outbox
 from plugin.ports import Session
 from plugin.storage import accounts, hints, tasks
 from plugin.storage.accounts import Account, instant
+from plugin.storage.among import among
 from plugin.storage.database import Database, upsert
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import contact, referral, user
@@ -133,14 +134,14 @@ class Upkeep:
             left = [one for one, row in known.items() if row.active and one not in there]
             connection.execute(
                 sa.update(user)
-                .where(user.c.account_id == mine, user.c.crm_id.in_(left))
+                .where(user.c.account_id == mine, among(user.c.crm_id, left))
                 .values(active=False)
             )
             concerned = connection.execute(
                 sa.select(referral.c.referred_id).where(
                     referral.c.account_id == mine,
                     referral.c.referrer_is_user.is_(True),
-                    referral.c.referrer_id.in_(left),
+                    among(referral.c.referrer_id, left),
                 )
             ).scalars()
             hints.mark(connection, mine, HintKind.CONTACT, list(concerned), due_at=self._now_ms())

@@ -393,6 +393,111 @@ def test_a_task_that_is_always_told_oddly_holds_nobody_up(
     assert state(plant) == "working"
 
 
+def tell_oddly(
+    monkeypatch: pytest.MonkeyPatch, path: str, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    """From now on HubSpot's answers to these calls are odd."""
+    whole = Client.send
+
+    def send(self: Client, method: str, at: str, **more: Any) -> Any:
+        answer = whole(self, method, at, **more)
+        if path in at:
+            for record in answer["results"]:
+                spoil(record)
+        return answer
+
+    monkeypatch.setattr(Client, "send", send)
+
+
+def test_a_deal_that_is_always_told_oddly_holds_nobody_up(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shown, and all other deals are looked at."""
+    plant.settle()
+    plant.steer("webhooks/hold")
+    anna, bernd = (plant.contact(name, "Keller") for name in ("Anna", "Bernd"))
+    bad = plant.bought(anna)
+    plant.bought(bernd)
+
+    def spoil(record: dict[str, Any]) -> None:
+        if record["from"]["id"] == bad:
+            record["to"] = 7
+
+    tell_oddly(monkeypatch, "deals/contacts", spoil)
+    plant.steer("webhooks/release")
+    plant.settle()
+
+    (said,) = [one for one in parked(plant) if one.startswith("deal")]
+    assert said.startswith(f"deal {bad}: ")
+    assert (plant.tasks(bernd), state(plant)) == ([("ask_origin", "open")], "working")
+
+
+def test_an_open_task_that_is_always_told_oddly_holds_nobody_up(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What became of the others is read; it is left as it is in the CRM, and shown where it would
+    have to be closed."""
+    plant.settle()
+    anna, bernd = (plant.contact(name, "Keller") for name in ("Anna", "Bernd"))
+    for one in (anna, bernd):
+        plant.bought(one)
+    plant.settle()
+
+    def spoil(record: dict[str, Any]) -> None:
+        if "Anna" in record["properties"]["hs_task_subject"]:
+            record["id"] = None
+
+    tell_oddly(monkeypatch, "tasks/batch/read", spoil)
+    (of_bernd,) = (
+        one
+        for one, record in plant.task_records().items()
+        if "Bernd" in str(record.value("hs_task_subject"))
+    )
+    plant.ui("POST", f"tasks/{of_bernd}/complete")
+    plant.wait(hours=1.1)
+    plant.settle()
+    assert plant.rows("SELECT state FROM task ORDER BY id") == [("open",), ("done",)]
+    assert (state(plant), parked(plant)) == ("working", [])
+
+    plant.change(anna, spiral_origin="web_search")
+    plant.settle()
+    assert plant.rows("SELECT state FROM task ORDER BY id") == [("refused",), ("done",)]
+    assert f"refused     task ask_origin on {anna}: " in plant.call("status").stdout
+    assert state(plant) == "working"
+
+
+def test_an_erasure_that_cannot_be_finished_holds_nobody_up(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who named the person is always told oddly: the erasure is shown, and finished once
+    that is mended."""
+    plant.settle()
+    kaethe = plant.contact("Käthe", "Kollwitz")
+    anna, bernd = (plant.contact(name, "Keller") for name in ("Anna", "Bernd"))
+    plant.settle()
+    plant.change(anna, spiral_referrer_name="Käthe Kollwitz")
+    plant.settle()
+
+    def spoil(record: dict[str, Any]) -> None:
+        if record.get("id") == anna:
+            record["properties"] = 7
+
+    with monkeypatch.context() as patched:
+        tell_oddly(patched, "contacts/batch/read", spoil)
+        plant.erase(kaethe)
+        plant.settle()
+        plant.bought(bernd)
+        plant.settle()
+        said = [one.partition(":")[0] for one in parked(plant)]
+        assert sorted(said) == [f"contact {anna}", f"erase {kaethe}"]
+        assert (plant.tasks(bernd), state(plant)) == ([("ask_origin", "open")], "working")
+
+    assert plant.call("replay", "--parked").returncode == 0
+    plant.settle()
+    assert parked(plant) == []
+    assert b"Kollwitz" not in b"".join(contents(plant.parts.database).values())
+
+
 def test_a_refused_task_that_nobody_needs_any_more_is_not_shown(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import sqlalchemy as sa
 
 from plugin.sandbox.portal import CONTACTS
+from plugin.storage.tables import task
 from tests.e2e.plant import Plant
 
 CREATE = "tasks/batch/create"
@@ -248,6 +250,53 @@ def test_a_task_withdrawn_before_its_answer_came_is_closed_when_it_shows_up(
 
     assert plant.tasks() == [("ask_origin", "done")]
     assert known(plant) == [("ask_origin", "withdrawn")]
+
+
+def test_a_refusal_does_not_end_the_doubt_about_an_earlier_call(plant: Plant, anna: str) -> None:
+    """Looked for, not found and made again, which the CRM refused for now: the first one may turn
+    up all the same, and is closed then."""
+    plant.bought(anna)
+    plant.fault(drop=True, path=CREATE)
+    plant.settle()
+    hidden = the_task(plant)
+    plant.delete(hidden, "tasks")  # not visible yet
+    hinder(plant, CREATE)
+    plant.wait(minutes=1)
+    plant.settle()
+    assert known(plant) == [("ask_origin", "sending")]
+    plant.change(anna, spiral_origin="web_search")
+    plant.wait(minutes=1)
+    plant.settle()
+    look_again(plant, anna)
+
+    plant.restore(hidden, "tasks")
+    look_again(plant, anna)
+
+    assert plant.tasks() == [("ask_origin", "done")]
+    assert known(plant) == [("ask_origin", "withdrawn")]
+
+
+@pytest.mark.parametrize("state", ["sending", "withdrawing"])
+def test_what_was_sent_while_the_clock_was_a_year_ahead_is_looked_for_at_once(
+    plant: Plant, anna: str, state: str
+) -> None:
+    """Not in a year."""
+    plant.bought(anna)
+    plant.fault(drop=True, path=CREATE)
+    plant.settle()
+    with plant.parts.database.write() as connection:
+        connection.execute(
+            sa.update(task).values(
+                state=state,
+                reason="no_longer_wanted",
+                sent_at=plant.now_ms() + 365 * 24 * 3_600_000,
+            )
+        )
+    plant.wait(minutes=1)
+    look_again(plant, anna)
+
+    assert plant.tasks() == [("ask_origin", "open")]
+    assert known(plant) == [("ask_origin", "open")]
 
 
 def test_a_reason_that_comes_back_before_the_answer_did_makes_no_second_task(
@@ -580,5 +629,22 @@ def test_uninstalling_keeps_the_fields_while_a_task_cannot_be_closed(plant: Plan
     assert "could not be closed" in refused.stderr
     assert plant.stage(anna) == "experience"
 
+    assert plant.call("uninstall", "hubspot").returncode == 0
+    assert plant.open_tasks(anna) == []
+
+
+def test_uninstalling_keeps_the_fields_while_nobody_knows_whether_a_task_is_there(
+    plant: Plant, anna: str
+) -> None:
+    """Its making had no answer: it is looked for as soon as the CRM must have it."""
+    plant.bought(anna)
+    plant.fault(drop=True, path=CREATE)
+    plant.settle()
+
+    early = plant.call("uninstall", "hubspot")
+    assert (early.returncode, plant.open_tasks(anna)) == (1, ["ask_origin"])
+    assert "not known yet whether it was made" in early.stderr
+
+    plant.wait(minutes=1)
     assert plant.call("uninstall", "hubspot").returncode == 0
     assert plant.open_tasks(anna) == []

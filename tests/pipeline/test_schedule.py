@@ -63,6 +63,8 @@ def asked(database: Database) -> tuple[int | None, int | None]:
         ({"swept_at": NOW + HOUR}, (None, 0)),  # the clock was set back
         ({"sweep": {"since": 0, "started": 0}}, (None, 0)),
         ({"subscribed_at": NOW - 24 * HOUR + 5}, (None, 5)),
+        ({"subscribed_at": NOW + 365 * 24 * HOUR}, (None, 0)),  # the clock was set back
+        ({"subscribed_at": 0, "subscribe_after": NOW + 365 * 24 * HOUR}, (None, 0)),
         ({"asks_to_plan": True, "blocked_until": NOW + 7}, (7, 7)),
         ({"asks_to_plan": True, "blocked_until": NOW - 7}, (0, 0)),
         ({"asks_to_plan": True, "blocked_until": NOW + LONGEST_WAIT + 1}, (0, 0)),
