@@ -63,6 +63,8 @@ def main(words: Sequence[str] | None = None) -> int:
             shares, pool.starmap(play, shares, chunksize=1), strict=True
         ):
             came_out[kind] += outcomes
+        pool.close()
+        pool.join()  # leaving alone would end them by a signal, in the middle of their clearing up
     failed = [
         f"seed {plan.seed} on {kind}"
         for kind, outcomes in came_out.items()
