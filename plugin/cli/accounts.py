@@ -27,7 +27,7 @@ from plugin.errors import ConfigurationError
 from plugin.pipeline.lanes import wake
 from plugin.pipeline.subscribe import SECRET_BYTES
 from plugin.policy import load_policy
-from plugin.ports import AccountLink, Adapter, Session, Webhooks
+from plugin.ports import AccountFacts, AccountLink, Adapter, Session, Webhooks
 from plugin.reach import Network, Reach
 from plugin.settings import SECRET_LENGTH, CrmSettings
 from plugin.storage import accounts
@@ -103,7 +103,7 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
     alone, which then has an address of its own.
     """
     parts = open_for_command()
-    values = _account_values(**options)
+    given = _account_values(**options)
     own = parts.settings.crm(crm.declaration.name)
     base_url = _base_url(crm, own, url, parts.settings.crm_networks)
     if app_id:
@@ -124,28 +124,21 @@ def connect(crm: Adapter, url: str | None, app_id: str | None, **options: Any) -
             f"--url: {crm.declaration.title} gives this account an id of more than {ID_LENGTH} "
             "characters, which cannot be kept; a shorter address may help"
         )
-    _check_owner(session, values)  # asks the CRM: not while the database is locked
+    _check_owner(session, given)  # asks the CRM: not while the database is locked
     with parts.database.write() as connection:
         before = accounts.find(connection, crm.declaration.name, found.crm_id)
-        values |= {
-            "crm": crm.declaration.name,
-            "crm_id": found.crm_id,
-            "name": found.name,
-            "token": parts.vault.encrypt(token),
-            "time_zone": accounts.zone_of(found.time_zone).key,
-            "record_url": found.record_url,
-            "blocked_until": None,
-            "blocked_reason": None,
-            "failures": 0,
+        values = {
+            **given,
+            **_found_values(crm, found),
             **_address(parts, crm, own, found.crm_id, app_id, before),
+            "token": parts.vault.encrypt(token),
             **({"base_url": base_url} if url or not crm.declaration.default_url else {}),
-            **({"currency": found.currency} if found.currency else {}),
         }
         if before:
             wake(connection, [before.id], at=clock.now_ms())
             accounts.save(connection, before.id, **values)
-            if any(options.values()):
-                look_again(connection, before, history=bool(options["rating_from"]))
+            if given:
+                look_again(connection, before, history="rating_property" in given)
         else:
             created = connection.execute(
                 sa.insert(account_table)
@@ -203,6 +196,21 @@ def _check_app(crm: Adapter, own: CrmSettings) -> None:
         raise ConfigurationError(
             f"--app-id needs the client secret of that app in {crm.declaration.secret_setting}"
         )
+
+
+def _found_values(crm: Adapter, found: AccountFacts) -> dict[str, Any]:
+    """What the CRM says of the account, which answers: nothing blocks it any more."""
+    return {
+        "crm": crm.declaration.name,
+        "crm_id": found.crm_id,
+        "name": found.name,
+        "time_zone": accounts.zone_of(found.time_zone).key,
+        "record_url": found.record_url,
+        "blocked_until": None,
+        "blocked_reason": None,
+        "failures": 0,
+        **({"currency": found.currency} if found.currency else {}),
+    }
 
 
 def _address(

@@ -548,10 +548,10 @@ def test_an_employee_is_no_customer_and_may_be_a_referrer(plant: Plant) -> None:
 # ------------------------------------------------------------------------- switches, NPS
 
 
-def test_ratings_may_come_from_a_mapped_property(bare: Plant) -> None:
-    """An NPS field of the account counts like the plugin's own, from events and histories."""
-    with bare.crm.lock:
-        bare.crm.properties.create(
+def nps_in(plant: Plant) -> None:
+    """The CRM gets a property of its own that holds ratings."""
+    with plant.crm.lock:
+        plant.crm.properties.create(
             CONTACTS.plural,
             {
                 "name": "nps",
@@ -561,6 +561,11 @@ def test_ratings_may_come_from_a_mapped_property(bare: Plant) -> None:
                 "fieldType": "number",
             },
         )
+
+
+def test_ratings_may_come_from_a_mapped_property(bare: Plant) -> None:
+    """An NPS field of the account counts like the plugin's own, from events and histories."""
+    nps_in(bare)
     bare.connect("--rating-from", "nps:nps")
     anna, bernd = bare.contact("Anna", "Sommer"), bare.contact("Bernd", "Keller")
     bare.bought(anna)
@@ -585,6 +590,24 @@ def test_ratings_may_come_from_a_mapped_property(bare: Plant) -> None:
 
     assert bare.stage(bernd) == "negative"
     assert bare.open_tasks(bernd) == ["ask_origin", "repair"]
+
+
+@pytest.mark.parametrize("command", ["connect", "configure"])
+def test_ratings_of_a_property_that_is_mapped_no_more_do_not_count(
+    bare: Plant, command: str
+) -> None:
+    """Mapping it to nothing is a change like any other: everybody is looked at again."""
+    nps_in(bare)
+    bare.connect("--rating-from", "nps:nps")
+    anna = bare.contact("Anna", "Sommer", nps="3")
+    bare.bought(anna)
+    bare.settle()
+    assert bare.stage(anna) == "negative"
+
+    done = bare.call(command, "hubspot", "--rating-from", "")
+    assert done.returncode == 0, done.stderr
+    bare.settle()
+    assert bare.stage(anna) == "experience"
 
 
 def test_a_locked_stage_is_left_alone_and_still_explained(plant: Plant) -> None:
