@@ -55,11 +55,6 @@ class Settings:
     crm_networks: tuple[Network, ...] = ()
     crms: tuple[CrmSettings, ...] = ()
 
-    @property
-    def secret_key(self) -> str:
-        """The current key."""
-        return self.secret_keys[0]
-
     def crm(self, name: str) -> CrmSettings:
         """One CRM's settings. Raises ``ConfigurationError`` where there is no such CRM."""
         for crm in self.crms:

@@ -114,7 +114,6 @@ def test_secrets_are_several_while_rotating() -> None:
         {"SECRET_KEY": f" {KEY} ,, old-{KEY},", "ACME_SECRET": ",new-secret, old-secret"}
     )
     assert loaded.secret_keys == (KEY, f"old-{KEY}")
-    assert loaded.secret_key == KEY
     assert loaded.crm("acme").secrets == ("new-secret", "old-secret")
 
 
@@ -155,7 +154,7 @@ def test_the_env_file_fills_in_what_the_environment_leaves_unset(
         "utf-8",
     )
     loaded = load_settings()
-    assert loaded.secret_key == f"{KEY}$HOME${{HOME}}"
+    assert loaded.secret_keys == (f"{KEY}$HOME${{HOME}}",)
     assert loaded.public_url == "https://example.com"
 
 

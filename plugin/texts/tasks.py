@@ -88,10 +88,6 @@ WITHDRAWALS: Final = {
         de="Zurückgezogen: Das Plugin wurde entfernt.",
         en="Withdrawn: the plugin has been removed.",
     ),
-    "double": Text(
-        de="Zurückgezogen: Diese Aufgabe gab es doppelt.",
-        en="Withdrawn: there were two of this task.",
-    ),
 }
 
 MATCH_REASONS: Final = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import cast
 
 import sqlalchemy as sa
@@ -62,7 +61,6 @@ def webhooks(receiver: Receiver) -> Blueprint:
         return _said(f"more than {MAX_BODY} bytes", receiver.too_large_status(crm))
 
     @blueprint.errorhandler(sa.exc.SQLAlchemyError)
-    @blueprint.errorhandler(FutureTimeout)
     @blueprint.errorhandler(OSError)
     def not_kept(error: Exception) -> Response:
         log.error("a delivery could not be stored: %s", type(error).__name__)

@@ -25,7 +25,6 @@ class Post:
         self._target = target
         self._lock = threading.Lock()
         self._coming: list[tuple[Fault, int]] = []
-        self._statuses: Counter[int] = Counter()
         self.acknowledged: Counter[bytes] = Counter()
         self.dropped = 0
         self.forged_taken = 0
@@ -74,9 +73,8 @@ class Post:
             )
         except requests.RequestException:
             return 502
-        with self._lock:
-            self._statuses[answer.status_code] += 1
-            if answer.ok:
+        if answer.ok:
+            with self._lock:
                 self.acknowledged[body] += 1
         return answer.status_code
 

@@ -320,7 +320,6 @@ def test_every_withdrawal_says_why() -> None:
         "Zurückgezogen: Eine andere Aufgabe ist an diese Stelle getreten.",
         "Zurückgezogen: Den Kontakt gibt es nicht mehr.",
         "Zurückgezogen: Das Plugin wurde entfernt.",
-        "Zurückgezogen: Diese Aufgabe gab es doppelt.",
     ]
     assert withdrawal_note("no_longer_wanted", "en") == "Withdrawn: the reason no longer holds."
     with pytest.raises(KeyError):

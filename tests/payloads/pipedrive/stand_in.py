@@ -86,13 +86,6 @@ class Crm(StandIn):
         with self.lock:
             self._save(self._person(contact_id), values, REP)
 
-    def change_in_bulk(self, contact_ids: list[str], **values: str) -> None:
-        """A rep edits several in the list view: one webhook each."""
-        with self.lock:
-            for contact_id in contact_ids:
-                bulk = replace(REP, change_source="api", is_bulk_edit=True)
-                self._save(self._person(contact_id), values, bulk)
-
     def deal(self, *contact_ids: str, name: str = "Küche", amount: str = "1000",
              currency: str = "EUR") -> str:  # fmt: skip
         people = [int(one) for one in contact_ids]
