@@ -1,8 +1,8 @@
 """``make bench``, or ``python -m bench [PART …] [--database sqlite] [--write-docs]``.
 
-Everything runs on the loopback and ends by itself, in less than a quarter of an hour. What each
-part found is shown as a table and kept in ``bench/results/PART.json``, which git ignores.
-``--write-docs`` makes ``docs/performance.md`` and its pictures of what is kept there.
+Everything runs on the loopback and ends by itself, in 17 to 20 minutes. What each part found is
+shown as a table and kept in ``bench/results/PART.json``, which git ignores. ``--write-docs`` makes
+``docs/performance.md`` and its pictures of what is kept there.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ class Stand:
         self.folder = folder
         self.environ = {
             "SECRET_KEY": "only-for-measuring-anything",
-            "CRM_NETWORKS": "127.0.0.0/8",
             "PUBLIC_URL": url,
             "DATABASE_URL": database,
             "HUBSPOT_CLIENT_SECRET": portal.secret,

@@ -49,7 +49,11 @@ class Target:
             return "met"
         if not self.bound:
             return f"missed by {self.told(value)}"
-        return f"missed by {max(1, round(abs(value - self.bound) / self.bound * 100))} %"
+        off = abs(value - self.bound)
+        if self.unit == "%":
+            points = max(1, round(off * 100))
+            return f"missed by {points} point{'s' if points > 1 else ''}"
+        return f"missed by {max(1, round(off / self.bound * 100))} %"
 
     def said(self, rows: Sequence[Row]) -> str:
         """One line for the console."""
