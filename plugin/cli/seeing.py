@@ -152,15 +152,20 @@ def _account_status(
         console.print(f"  webhooks    {webhooks}", markup=False)
     if account.allowance:
         console.print(f"  budget      {_budget(account, account.allowance)}", markup=False)
+    _show_trouble(console, connection, account.id)
+
+
+def _show_trouble(console: PlainConsole, connection: sa.Connection, account_id: int) -> None:
+    """Records and tasks that need a person."""
     parked = connection.execute(
         sa.select(hint.c.kind, hint.c.record_id, hint.c.parked)
-        .where(hint.c.account_id == mine, hint.c.parked.is_not(None))
+        .where(hint.c.account_id == account_id, hint.c.parked.is_not(None))
         .order_by(hint.c.due_at)
     )
     _show_some(console, [f"parked      {r.kind} {r.record_id}: {r.parked}" for r in parked])
     refused = connection.execute(
         sa.select(task.c.kind, task.c.target_id, task.c.reason)
-        .where(task.c.account_id == mine, task.c.state == TaskState.REFUSED)
+        .where(task.c.account_id == account_id, task.c.state == TaskState.REFUSED)
         .order_by(task.c.id)
     )
     _show_some(

@@ -115,7 +115,7 @@ def absorb_cards(
     changed = [row for row in rows if not _same(known.get(row["crm_id"]), row, CARD_COLUMNS)]
     if not changed:
         return
-    upsert(connection, contact, changed, update=(*CARD_COLUMNS,), gone_at=None)
+    upsert(connection, contact, changed, update=CARD_COLUMNS, gone_at=None)
     renamed = [
         row["crm_id"] for row in changed if not _same(known.get(row["crm_id"]), row, NAMING_COLUMNS)
     ]

@@ -243,7 +243,7 @@ def _deals_of(books: Books, contact_id: str) -> tuple[Deal, ...]:
 
 
 def deal_of(books: Books, row: Any, contact_id: str) -> Deal:
-    """A stored deal as the model sees it for one of its contacts (domain.md section 7)."""
+    """A stored deal as the model sees it for one of its contacts."""
     raw = row.snapshot
     day = books.account.day
     created = day(instant(raw["created_at"]))

@@ -42,7 +42,7 @@ from plugin.texts import erased_text
 
 log = logging.getLogger(__name__)
 
-NAMING_FIELDS = ("spiral_referrer", "spiral_referrer_name", "spiral_recommended_words")
+NAMING_FIELDS = ("spiral_referrer", absorb.NAME_FIELD, "spiral_recommended_words")
 OPEN = (*LIVE, TaskState.WITHDRAWING)
 """Not completed in the CRM, as far as we know."""
 REDACTED = 10  # deliveries in one transaction: webhooks that come in wait for it
@@ -270,10 +270,10 @@ class Eraser:
         updates = []
         for one in naming:
             keys = set(traces.named_on[one.card.crm_id])
-            told = one.values.get("spiral_referrer_name", "")
+            told = one.values.get(absorb.NAME_FIELD, "")
             left = [name for name in split_referrers(told) if text_key(name) not in keys]
             wanted = dict.fromkeys(NAMING_FIELDS, "")
-            wanted["spiral_referrer_name"] = "; ".join(left)
+            wanted[absorb.NAME_FIELD] = "; ".join(left)
             values = {
                 key: value
                 for key, value in wanted.items()
@@ -413,7 +413,7 @@ class Eraser:
             sa.delete(field_change).where(
                 field_change.c.account_id == self._account.id,
                 among(field_change.c.contact_id, named),
-                field_change.c.field == "spiral_referrer_name",
+                field_change.c.field == absorb.NAME_FIELD,
             )
         )
 

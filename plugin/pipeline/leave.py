@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, forget_names, unlink
 from plugin.ports import ContactSnapshot
+from plugin.referral.model import MatchOutcome
 from plugin.storage import changes
 from plugin.storage.accounts import Account
 from plugin.storage.among import among
 from plugin.storage.database import upsert
+from plugin.storage.hints import HintKind
 from plugin.storage.tables import (
     alias,
     contact,
@@ -204,7 +206,7 @@ def _merge_referrals(connection: sa.Connection, mine: int, old: str, new: str) -
             referral.c.referrer_id == new,
             referral.c.referrer_is_user.is_(False),
         )
-        .values(outcome="refused_self")
+        .values(outcome=MatchOutcome.REFUSED_SELF)
     )
 
 
@@ -258,7 +260,9 @@ def forget_contact(connection: sa.Connection, account: Account, contact_id: str)
         connection.execute(sa.delete(table).where(table.c.account_id == mine, column == contact_id))
     connection.execute(
         sa.delete(hint).where(
-            hint.c.account_id == mine, hint.c.kind == "contact", hint.c.record_id == contact_id
+            hint.c.account_id == mine,
+            hint.c.kind == HintKind.CONTACT,
+            hint.c.record_id == contact_id,
         )
     )
     return waiting

@@ -24,10 +24,8 @@ from plugin.storage.accounts import Account
 from plugin.storage.among import among
 from plugin.storage.tables import contact
 from plugin.storage.tables import task as table
-from plugin.storage.tasks import LIVE, TaskState
+from plugin.storage.tasks import BACK_AGAIN, LIVE
 
-BACK_AGAIN = (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED)
-"""States of an ask in which its reason may bring it back."""
 PORTION = 500
 """Contacts that are read at once."""
 
@@ -134,7 +132,7 @@ def _planned_this_week(connection: sa.Connection, account: Account, owner: str, 
             table.c.kind.in_(ASK_KINDS),
             same_owner,
             table.c.planned_on >= week_of(today),
-            table.c.state.not_in((TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED)),
+            table.c.state.not_in(BACK_AGAIN),
         )
     )
     return counted or 0

@@ -251,9 +251,10 @@ class Reconciler:
             return loaded
         contacts = []
         for one in loaded.contacts:
-            left = [name for name in told[one.card.crm_id] if text_key(name) not in buried]
-            values = {**one.values, NAME_FIELD: "; ".join(left)} if told[one.card.crm_id] else {}
-            contacts.append(replace(one, values=values or one.values))
+            if names := told[one.card.crm_id]:
+                left = "; ".join(name for name in names if text_key(name) not in buried)
+                one = replace(one, values={**one.values, NAME_FIELD: left})
+            contacts.append(one)
         return replace(loaded, contacts=tuple(contacts))
 
     def _let_go(

@@ -16,7 +16,7 @@ from plugin.referral.model import ASK_KINDS, AskCandidate, TaskKind, WantedTask
 from plugin.referral.workdays import add_working_days
 from plugin.storage import changes, tasks
 from plugin.storage.accounts import Account
-from plugin.storage.tasks import LIVE, TaskState, marker, task_key
+from plugin.storage.tasks import BACK_AGAIN, LIVE, TaskState, marker, task_key
 from plugin.texts import task_text
 
 CLOCKS_DIFFER = timedelta(milliseconds=changes.SAME_WITHIN)
@@ -100,7 +100,7 @@ def compare(
             new.append(intended(account, subject_id, intent, today))
             continue
         kept.add(row.id)
-        if row.state in (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED):
+        if row.state in BACK_AGAIN:
             reopen(connection, row, due_on=add_working_days(today, one.due_working_days))
     for row in existing:
         closable = row.state in LIVE or row.state == TaskState.REFUSED

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from plugin.storage.database import Database, upsert
+from plugin.storage.deliveries import DeliveryState
 from plugin.storage.tables import counter, delivery
 
 MAX_GROUP = 200
@@ -70,7 +71,7 @@ class Inbox:
                 "sender": sender,
                 "received_at": self._now(),
                 "body": body,
-                "state": "new",
+                "state": DeliveryState.NEW,
             }
         )
 

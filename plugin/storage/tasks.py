@@ -46,6 +46,8 @@ PENDING = (
     TaskState.REOPENING,
 )
 """The CRM has still to be called."""
+BACK_AGAIN = (TaskState.WITHDRAWN, TaskState.WITHDRAWING, TaskState.REFUSED)
+"""Taken back, or never taken: where its reason holds again, so does the task."""
 
 
 def task_key(account_crm_id: str, subject_id: str, kind: str, cause: str) -> str:

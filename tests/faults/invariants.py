@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from plugin import clock
 from plugin.app import open_parts
+from plugin.referral.model import ASK_KINDS
 from plugin.sandbox.portal import CONTACTS
 from plugin.sandbox.records import Sandbox
 from plugin.sandbox.server import create_sandbox
@@ -26,7 +27,6 @@ from tests.faults.post import Post
 from tests.faults.town import FORGED, WORDS, Town, counted, fields_in, tasks_in, twin_of
 from tests.faults.weather import serving
 
-SPIRAL_ASKS = ("ask_referral_soft", "ask_referral", "ask_referral_firm")
 AFTER_ASKS = ("spiral_readiness", "spiral_explanation")
 """Depend on the asks made, which a CRM that never saw the plugin does not know."""
 
@@ -143,7 +143,7 @@ def _fields(crm: Sandbox, twin: Sandbox) -> Iterator[str]:
         one
         for task in tasks_in(crm)
         for one in task.contacts
-        if task.kind in SPIRAL_ASKS and task.state == "done"
+        if task.kind in ASK_KINDS and task.state == "done"
     }
     wanted = fields_in(twin)
     for contact_id, values in fields_in(crm).items():
