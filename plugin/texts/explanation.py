@@ -101,11 +101,12 @@ _BECAUSE = {
         en="because of the first purchase{deal}",
     ),
     Because.POSITIVE_RATING: Text(
-        de="weil die Bewertung nach dem Kauf {rating} war",
+        de="weil die Bewertung nach dem Kauf {rating} lautete",
         en="because the rating after the purchase was {rating}",
     ),
     Because.REPEAT_PURCHASE_IMPLIES: Text(
-        de="weil ein weiterer Kauf{deal}, wo keine Bewertung vorliegt, für Zufriedenheit spricht",
+        de="weil ein weiterer Kauf{deal}, solange keine Bewertung vorliegt, für Zufriedenheit "
+        "spricht",
         en="because a further purchase{deal}, with no rating on file, implies satisfaction",
     ),
     Because.FURTHER_DEAL_OPENED: Text(
@@ -133,11 +134,11 @@ _BECAUSE = {
         en="because enthusiasm has led to a referral",
     ),
     Because.NEGATIVE_RATING: Text(
-        de="weil die Bewertung {rating} war",
+        de="weil die Bewertung {rating} lautete",
         en="because the rating was {rating}",
     ),
     Because.SECOND_DISSATISFIED: Text(
-        de="weil die Bewertung zum zweiten Mal {rating} war",
+        de="weil die Bewertung zum zweiten Mal {rating} lautete",
         en="because the rating was {rating} for the second time",
     ),
     Because.REPAIRED: Text(
@@ -184,7 +185,7 @@ class _Line:
     def _reached(self, step: Step, voice: Voice) -> str:
         label = voice.option("spiral_stage", step.stage)
         if step.because is Because.REPEAT_PURCHASE_IMPLIES:
-            label += voice.say(" (durch erneuten Kauf angenommen)", " (implied by repeat purchase)")
+            label += voice.say(" (aus erneutem Kauf geschlossen)", " (implied by repeat purchase)")
         return label if step.on == self.day else f"{label} ({voice.day(step.on)})"
 
 
@@ -254,7 +255,7 @@ def _purchase(deal: Deal, bought: date | None, voice: Voice) -> _Line:
     which = voice.say("erster Kauf", "first purchase")
     if not first:
         which = voice.say("weiterer Kauf", "further purchase")
-    text = voice.say(f"Abschluss{name} gewonnen ({which})", f"Deal{name} won ({which})")
+    text = voice.say(f"Deal{name} gewonnen ({which})", f"Deal{name} won ({which})")
     return _Line(day=day, rank=1, text=text)
 
 

@@ -90,8 +90,8 @@ class Voice:
         return self.say(f" am {self.day(day)}", f" on {self.day(day)}") if day else ""
 
     def since(self, day: date | None) -> str:
-        """`` seit 12.03.2025``, to be put behind a word; nothing where the day is not known."""
-        return self.say(f" seit {self.day(day)}", f" since {self.day(day)}") if day else ""
+        """`` seit dem 12.03.2025``, to be put behind a word; nothing where the day is not known."""
+        return self.say(f" seit dem {self.day(day)}", f" since {self.day(day)}") if day else ""
 
     def money(self, amount: Decimal, currency: str) -> str:
         """12.345,60 € or €12,345.60. Spaces are plain: some CRMs change others."""

@@ -197,14 +197,15 @@ def _ask_referral_details(facts: Facts, voice: Voice) -> TaskText:
     if both:
         todo = voice.say("nach der Empfehlung fragen", "ask about the recommendation")
         gap = voice.say(
-            "wer es war und was gesagt wurde, fehlt noch", "who it was and what was said is missing"
+            "wer es war und was gesagt wurde, wissen wir noch nicht",
+            "who it was and what was said is missing",
         )
     elif facts.referrer_missing:
         todo = voice.say("fragen, wer uns empfohlen hat", "ask who recommended us")
-        gap = voice.say("wer es war, fehlt noch", "who it was is missing")
+        gap = voice.say("wer es war, wissen wir noch nicht", "who it was is missing")
     else:
         todo = voice.say("fragen, was über uns gesagt wurde", "ask what was said about us")
-        gap = voice.say("was dabei gesagt wurde, fehlt noch", "what was said is missing")
+        gap = voice.say("was dabei gesagt wurde, wissen wir noch nicht", "what was said is missing")
     return _written(
         voice,
         about=facts.name,
@@ -245,7 +246,7 @@ def _who_was_it(voice: Voice) -> str:
 
 
 def _resolve_referrer(facts: Facts, voice: Voice) -> TaskText:
-    who, told = voice.person(facts.name), voice.quote(facts.text)
+    who, told, on = voice.person(facts.name), voice.quote(facts.text), voice.on(facts.on)
     short = voice.quote(facts.text, _SHORT_NAME)
     problem = voice.text(_UNRESOLVED[facts.outcome]).format(who=who)
     return _written(
@@ -253,8 +254,8 @@ def _resolve_referrer(facts: Facts, voice: Voice) -> TaskText:
         about=facts.name,
         todo=voice.say(f"klären, wer {short} ist", f"find out who {short} is"),
         why=voice.say(
-            f"Als Empfehlungsgeber von {who} ist{voice.on(facts.on)} {told} eingetragen. {problem}",
-            f"{told} was entered as the referrer of {who}{voice.on(facts.on)}. {problem}",
+            f"Als Empfehlungsgeber von {who} wurde{on} {told} eingetragen. {problem}",
+            f"{told} was entered as the referrer of {who}{on}. {problem}",
         ),
         steps=[*_candidates(facts.candidates, voice), *_answers(facts.outcome, voice)],
     )
@@ -262,7 +263,7 @@ def _resolve_referrer(facts: Facts, voice: Voice) -> TaskText:
 
 _UNRESOLVED: dict[MatchOutcome | None, Text] = {
     MatchOutcome.AMBIGUOUS: Text(
-        de="Die Übereinstimmung reicht nicht, um von selbst zu verknüpfen.",
+        de="Die Übereinstimmung reicht nicht, um ohne Rückfrage zu verknüpfen.",
         en="The match is not sure enough to be linked without asking.",
     ),
     MatchOutcome.NONE: Text(
@@ -367,11 +368,11 @@ def _thank(facts: Facts, voice: Voice) -> TaskText:
                 "Say thank you at once, in person or by phone, even if it was long ago.",
             ),
             voice.say(
-                f"{who} dabei würdigen: sagen, wie sehr uns diese Bekanntschaft freut.",
+                f"Gut von {who} sprechen: sagen, wie sehr uns diese Bekanntschaft freut.",
                 f"Speak well of {who}: say how glad we are to have met.",
             ),
             voice.say(
-                "Ein kleines, symbolisches Dankeschön genügt, etwa eine Karte von Hand.",
+                "Ein kleines, symbolisches Dankeschön genügt, etwa eine handgeschriebene Karte.",
                 "A small, symbolic thank-you is enough, such as a handwritten card.",
             ),
             voice.say(
@@ -403,7 +404,7 @@ def _thank_colleague(facts: Facts, voice: Voice) -> TaskText:
                 "if it was long ago.",
             ),
             voice.say(
-                f"{who} dabei würdigen: sagen, wie sehr uns diese Bekanntschaft freut.",
+                f"Gut von {who} sprechen: sagen, wie sehr uns diese Bekanntschaft freut.",
                 f"Speak well of {who}: say how glad we are to have met.",
             ),
             voice.say(
@@ -446,7 +447,7 @@ def _tell_outcome(facts: Facts, voice: Voice) -> TaskText:
         )
         tell = voice.say(
             f"{referrer} trotzdem danken: Es hat diesmal nicht gepasst, die Empfehlung bleibt "
-            "wertvoll. Keine Schuld verteilen.",
+            "wertvoll. Niemandem die Schuld geben.",
             f"Thank {referrer} all the same: it did not work out this time, the recommendation is "
             "still worth a lot. Blame nobody.",
         )
@@ -466,7 +467,7 @@ def _tell_outcome(facts: Facts, voice: Voice) -> TaskText:
             tell,
             voice.say(
                 "Nicht mehr sagen als erlaubt; ohne Zustimmung beim Dank bleiben. Beträge und "
-                "Einzelheiten sind nie dabei.",
+                "Einzelheiten nie nennen.",
                 "Say no more than was agreed; without consent leave it at thanks. Never amounts "
                 "or details.",
             ),
@@ -592,7 +593,7 @@ def _repair(facts: Facts, voice: Voice) -> TaskText:
         ),
         steps=[
             voice.say(
-                "Noch heute melden, persönlich oder am Telefon, nicht schriftlich.",
+                "Sich noch heute melden, persönlich oder am Telefon, nicht schriftlich.",
                 "Get in touch today, in person or by phone, not in writing.",
             ),
             voice.say(
@@ -604,7 +605,8 @@ def _repair(facts: Facts, voice: Voice) -> TaskText:
                 "Promise a solution with a date, and keep it.",
             ),
             voice.say(
-                f"Notieren, was war. Ist es gut, die neue Bewertung ins Feld {rating} eintragen.",
+                f"Notieren, was war. Ist alles wieder gut, die neue Bewertung ins Feld {rating} "
+                "eintragen.",
                 f"Note what happened. Once all is well, enter the new rating in {rating}.",
             ),
             voice.say(
@@ -622,7 +624,7 @@ def _protect_referrer(facts: Facts, voice: Voice) -> TaskText:
         voice,
         about=facts.referrer_name,
         todo=voice.say(
-            f"zuerst sprechen, {short} ist enttäuscht",
+            f"gleich ansprechen, {short} ist enttäuscht",
             f"speak first, {short} is let down",
         ),
         why=voice.say(
@@ -673,14 +675,14 @@ def _care_for_referred(facts: Facts, voice: Voice) -> TaskText:
     return _written(
         voice,
         about=facts.name,
-        todo=voice.say(f"kümmern, {todo}", f"take care, {todo}"),
+        todo=voice.say(f"sich kümmern, {todo}", f"take care, {todo}"),
         why=voice.say(
             f"{who} kam auf Empfehlung von {referrer}; {event}.",
             f"{who} came on the recommendation of {referrer}; {event}.",
         ),
         steps=[
             voice.say(
-                f"Bei {who} melden und hören, ob alles gut läuft.",
+                f"Sich bei {who} melden und hören, ob alles gut läuft.",
                 f"Get in touch with {who} and hear whether all is well.",
             ),
             voice.say(
@@ -730,7 +732,7 @@ def _care_super_referrer(facts: Facts, voice: Voice) -> TaskText:
                 "to us.",
             ),
             voice.say(
-                "Nicht um weitere Empfehlungen bitten: Sie kommen von selbst.",
+                "Nicht um weitere Empfehlungen bitten; die kommen von selbst.",
                 "Do not ask for more referrals: they come by themselves.",
             ),
         ],

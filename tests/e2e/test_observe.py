@@ -89,7 +89,7 @@ def test_observing_writes_nothing_and_shows_everything(plant: Plant) -> None:
     assert f"Referrer told: 'anna@example.com' → linked {anna}" in explained[1]
     for said in (
         "Would make: Anna Sommer: danken, Bernd Keller kam auf Empfehlung",
-        "Would make: Bernd Keller: kümmern, Anna Sommer ist enttäuscht",
+        "Would make: Bernd Keller: sich kümmern, Anna Sommer ist enttäuscht",
         "Would make: Bernd Keller: bald nachfragen, die Erwartung ist hoch",
     ):
         assert said in explained[1]

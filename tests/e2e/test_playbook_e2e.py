@@ -318,7 +318,7 @@ def test_protect_referrer_and_care_for_referred(office: Plant) -> None:
     assert care.made == Made(
         owner=JONAS, due="Mon 08 Mar 17:00", priority="MEDIUM", on={bernd}, deals=set()
     )
-    assert "Bei Bernd Keller melden" in care.body
+    assert "Sich bei Bernd Keller melden" in care.body
     assert "Anna Sommer" in care.body
     office.rate(anna, "satisfied")
     office.settle()
