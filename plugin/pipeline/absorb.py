@@ -18,6 +18,7 @@ from plugin.ports import ContactCard, ContactSnapshot, DealSnapshot
 from plugin.referral.matching import Person, keys_of_person
 from plugin.referral.model import FieldChange
 from plugin.referral.names import split_referrers, text_key
+from plugin.referral.ratings import SCORE
 from plugin.storage import changes
 from plugin.storage.accounts import Account, instant, milliseconds
 from plugin.storage.among import among
@@ -372,7 +373,7 @@ def _present_values(account: Account, snapshot: ContactSnapshot) -> dict[str, st
     """What the fields say now. One that could not be read says nothing: it was not emptied."""
     told = ("spiral_rating", "spiral_rated_on", NAME_FIELD)
     values = {name: snapshot.values[name] for name in told if name in snapshot.values}
-    return {**values, "score": snapshot.score} if account.rating_property else values
+    return {**values, SCORE: snapshot.score} if account.rating_property else values
 
 
 def drop_referrals(connection: sa.Connection, ids: Sequence[int]) -> None:

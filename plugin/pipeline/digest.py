@@ -19,6 +19,7 @@ from plugin.pipeline.lanes import Lane, wake
 from plugin.pipeline.leave import merge_changes
 from plugin.ports import Adapter, Declaration, Event, EventKind, Parsed, Received
 from plugin.referral.names import split_referrers, text_key
+from plugin.referral.ratings import SCORE
 from plugin.secrets import Vault
 from plugin.storage import accounts, changes, deliveries, hints, inbox
 from plugin.storage.accounts import Account, milliseconds
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 MAX_DELIVERIES = 200
 MAX_BYTES = 4 * 2**20
 MAX_EVENTS = 5_000  # noted in one transaction: webhooks that come in wait for it
-SCORE = "score"
 
 
 @dataclass(kw_only=True)

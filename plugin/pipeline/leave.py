@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, forget_names, unlink
 from plugin.ports import ContactSnapshot
 from plugin.referral.model import MatchOutcome
+from plugin.referral.ratings import SCORE
 from plugin.storage import changes
 from plugin.storage.accounts import Account
 from plugin.storage.among import among
@@ -142,7 +143,7 @@ def merge_changes(connection: sa.Connection, mine: int, old: str, new: str) -> N
     if not moved:
         return
     rows = [{**row._mapping, "contact_id": new} for row in moved]
-    for name in ("spiral_rating", "score"):
+    for name in ("spiral_rating", SCORE):
         said = [row for row in told if row.field == name and not _tells_again(row, moved)]
         rows += [
             {**row._mapping, "contact_id": new, "at": row.at - 1, "value": ""}

@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 _RATING = "spiral_rating"
 _RATED_ON = "spiral_rated_on"
-_SCORE = "score"
 _REFERRER_NAME = "spiral_referrer_name"
+SCORE = "score"
+"""The NPS or CSAT property that an account counts as ratings, whatever the CRM calls it."""
 
 _ONE_SAYING = timedelta(hours=1)
 """A rating and the day it is about, changed no further apart than this, belong together."""
@@ -139,9 +140,9 @@ def _scored_ratings(
     ordered: Sequence[FieldChange], zone: ZoneInfo, scale: ScoreScale
 ) -> list[_Recorded]:
     """Ratings by the mapped NPS/CSAT property."""
-    numbers = _turns(_readable(ordered, _SCORE, _number))
+    numbers = _turns(_readable(ordered, SCORE, _number))
     return [
-        _Recorded(at, _SCORE, _local_day(at, zone), value)
+        _Recorded(at, SCORE, _local_day(at, zone), value)
         for at, number in numbers
         if (value := scale.rate(number)) is not None
     ]
