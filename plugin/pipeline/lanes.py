@@ -144,7 +144,7 @@ class Lanes:
         due = (
             sa.select(lane.c.name, lane.c.token, lane.c.account_id, account.c.failures)
             .join(account, account.c.id == lane.c.account_id)
-            .where(has_come(lane.c.due_at, now), _is_free(self.present()))
+            .where(sa.or_(*has_come(lane.c.due_at, now)), _is_free(self.present()))
             .order_by(lane.c.due_at, lane.c.account_id)
             .limit(1)
         )

@@ -12,11 +12,11 @@ from plugin.pipeline.outbox import settled_at
 from plugin.pipeline.subscribe import subscription_due_at
 from plugin.pipeline.upkeep import Routine, routine_due_at
 from plugin.referral.workdays import week_of
-from plugin.storage import accounts, deliveries
+from plugin.storage import accounts, deliveries, hints
 from plugin.storage.accounts import LONGEST_WAIT, Account, milliseconds
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import contact, hint, task
+from plugin.storage.tables import contact, task
 from plugin.storage.tasks import PENDING, TaskState
 
 SOON = 8_000  # milliseconds: what is due within is waited for before being idle
@@ -59,13 +59,9 @@ def _work(connection: sa.Connection, account: Account, *, now: int, today: date)
     if account.directory_read_at is None or account.users_read_at is None:
         yield now
     kinds = list(HintKind) if account.ready else [HintKind.DEAL, HintKind.ERASE]
-    first_hint: int | None = connection.scalar(
-        sa.select(sa.func.min(hint.c.due_at)).where(
-            hint.c.account_id == account.id, hint.c.parked.is_(None), hint.c.kind.in_(kinds)
-        )
-    )
+    first_hint = hints.first_due(connection, account.id, kinds, now=now)
     if first_hint is not None:
-        yield first_hint if first_hint <= now + LONGEST_WAIT else now
+        yield first_hint
     if not account.observing:
         yield from _tasks(connection, account, now)
         if account.ready and (

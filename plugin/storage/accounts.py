@@ -33,10 +33,13 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def has_come(at: sa.ColumnElement[Any], now: int) -> sa.ColumnElement[bool]:
+def has_come(
+    at: sa.ColumnElement[Any], now: int
+) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     """Whether an instant until which something was put off has come; or lies so far ahead that
-    nobody can have meant it: then the clock was set back."""
-    return sa.or_(at <= now, at > now + LONGEST_WAIT)
+    nobody can have meant it: then the clock was set back. To be asked one after the other: each
+    is a range of an index, both together are none."""
+    return at <= now, at > now + LONGEST_WAIT
 
 
 @dataclass(frozen=True, kw_only=True)

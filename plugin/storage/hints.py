@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from plugin.storage.accounts import has_come
+from plugin.storage.accounts import LONGEST_WAIT, has_come
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
@@ -86,17 +86,13 @@ def due(
     connection: sa.Connection, account_id: int, kind: HintKind, *, now: int, limit: int
 ) -> list[Hint]:
     """Hints to work on now, the longest waiting first."""
-    rows = connection.execute(
+    waiting = (
         sa.select(hint)
-        .where(
-            hint.c.account_id == account_id,
-            hint.c.kind == kind,
-            hint.c.parked.is_(None),
-            has_come(hint.c.due_at, now),
-        )
+        .where(hint.c.account_id == account_id, hint.c.kind == kind, hint.c.parked.is_(None))
         .order_by(hint.c.due_at, hint.c.record_id)
         .limit(limit)
     )
+    looks = (connection.execute(waiting.where(at)).all() for at in has_come(hint.c.due_at, now))
     return [
         Hint(
             record_id=row.record_id,
@@ -106,8 +102,25 @@ def due(
             attempts=row.attempts,
             heard_at=row.heard_at,
         )
-        for row in rows
+        for row in next(filter(None, looks), ())
     ]
+
+
+def first_due(
+    connection: sa.Connection, account_id: int, kinds: Iterable[HintKind], *, now: int
+) -> int | None:
+    """When the first hint of these kinds is due."""
+    # One by one: only of a single kind is the first one that of an index.
+    firsts = sa.union_all(
+        *(
+            sa.select(sa.func.min(hint.c.due_at)).where(
+                hint.c.account_id == account_id, hint.c.kind == kind, hint.c.parked.is_(None)
+            )
+            for kind in kinds
+        )
+    )
+    times = [at for at in connection.execute(firsts).scalars() if at is not None]
+    return min((at if at <= now + LONGEST_WAIT else now for at in times), default=None)
 
 
 def clear(

@@ -19,6 +19,12 @@ Instant = sa.BigInteger
 Id = sa.String(64)
 Identity = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
+
+def _partial(name: str, *columns: str, where: str) -> sa.Index:
+    """An index of only some rows."""
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
 account = sa.Table(
     "account",
     metadata,
@@ -117,7 +123,7 @@ hint = sa.Table(
     sa.Column("heard_at", Instant),  # when a delivery last told that the record had changed
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("parked", sa.Text),  # why it waits for a person
-    sa.Index("ix_hint_due", "account_id", "kind", "parked", "due_at", "record_id"),
+    _partial("ix_hint_due", "account_id", "kind", "due_at", "record_id", where="parked IS NULL"),
 )
 
 alias = sa.Table(
