@@ -18,4 +18,5 @@ DAY = 24 * 3_600_000  # milliseconds
 def forget_old(lane: Lane, *, days: int, now: int) -> bool:
     """One batch; False where nothing was left to forget. ``now`` in UTC milliseconds."""
     with lane.write() as connection:
-        return deliveries.drop_done(connection, before=now - days * DAY, limit=BATCH) == BATCH
+        before = now - days * DAY
+        return deliveries.drop_done(connection, before=before, now=now, limit=BATCH) == BATCH

@@ -98,6 +98,7 @@ delivery = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("digested_at", Instant),
     sa.Index("ix_delivery_state_sender_id", "state", "sender", "id"),
+    _partial("ix_delivery_done", "id", where="state = 'done'"),
     sqlite_autoincrement=True,
 )
 

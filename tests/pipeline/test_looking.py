@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.storage import hints
+from plugin.storage import deliveries, hints
 from plugin.storage.accounts import LONGEST_WAIT
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import hint
+from plugin.storage.tables import delivery, hint
 
 NOW = 1_800_000_000_000  # milliseconds
 MANY = 20_000
@@ -105,3 +105,14 @@ def test_hints_due_in_a_far_future_are_due_now(database: Database) -> None:
             found = hints.due(connection, 1, HintKind.CONTACT, now=NOW, limit=9)
             assert [one.record_id for one in found] == [expected]
             hints.clear(connection, 1, HintKind.CONTACT, found)
+
+
+def test_the_oldest_deliveries_are_found_behind_all_in_quarantine(database: Database) -> None:
+    """They stay until somebody deals with them, and are the oldest then."""
+    kept = {"crm": "hubspot", "endpoint": "", "received_at": NOW - 2, "body": b"[]"}
+    states = ["quarantined"] * MANY + ["done"] * 20 + ["new"] * 20
+    with database.write() as connection:
+        connection.execute(sa.insert(delivery), [{**kept, "state": one} for one in states])
+    with effort(database) as spent, database.write() as connection:
+        assert deliveries.drop_done(connection, before=NOW - 1, now=NOW, limit=10) == 10
+    assert spent.small

@@ -58,6 +58,15 @@ def test_only_what_was_digested_long_ago_is_forgotten(database: Database) -> Non
     assert kept(database) == [one for one in every if one != ("done", 31)]
 
 
+def test_what_is_dated_ahead_is_no_obstacle(database: Database) -> None:
+    """The clock was ahead for a while: nobody knows how old it is, so it is taken for old; what is
+    less than a day ahead waits with the others."""
+    store(database, *[("done", -700)] * (retention.BATCH + 1), ("quarantined", -700))
+    store(database, ("done", -1), ("done", 40), ("done", 1))
+    assert forget(database, 30) == [True, False]
+    assert kept(database) == [("quarantined", -700), ("done", -1), ("done", 1)]
+
+
 def test_it_is_done_in_small_batches(database: Database) -> None:
     """So that webhooks which come in never wait for all of it."""
     store(database, *[("done", 40)] * (2 * retention.BATCH + 1), ("done", 1))

@@ -13,9 +13,11 @@ def upgrade() -> None:
     op.drop_index("ix_hint_due", "hint")
     _create_partial("ix_hint_due", "hint", ["account_id", "kind", "due_at", "record_id"],
                     "parked IS NULL")  # fmt: skip
+    _create_partial("ix_delivery_done", "delivery", ["id"], "state = 'done'")
 
 
 def downgrade() -> None:
+    op.drop_index("ix_delivery_done", "delivery")
     op.drop_index("ix_hint_due", "hint")
     op.create_index("ix_hint_due", "hint", ["account_id", "kind", "parked", "due_at", "record_id"])
 
