@@ -141,18 +141,22 @@ class Lanes:
     def claim(self, *, now: int, steady: bool, besides: Collection[int] = ()) -> Claimed | None:
         """The account's lane that has been due for longest, if there is one; ``steady``: only of
         accounts whose last work did not fail, and none of those ``besides``."""
-        due = (
+        waiting = (
             sa.select(lane.c.name, lane.c.token, lane.c.account_id, account.c.failures)
             .join(account, account.c.id == lane.c.account_id)
-            .where(sa.or_(*has_come(lane.c.due_at, now)), _is_free(self.present()))
+            .where(_is_free(self.present()))
             .order_by(lane.c.due_at, lane.c.account_id)
             .limit(1)
         )
         if steady:
-            due = due.where(account.c.failures == 0, lane.c.account_id.not_in(sorted(besides)))
+            waiting = waiting.where(
+                account.c.failures == 0, lane.c.account_id.not_in(sorted(besides))
+            )
+        looks = [waiting.where(come) for come in has_come(lane.c.due_at, now)]
         with self.database.read() as connection:  # a look costs nobody the write lock
-            if connection.execute(due).first() is None:
-                return None
+            due = next((one for one in looks if connection.execute(one).first()), None)
+        if due is None:
+            return None
         with self.database.write() as connection:
             row = connection.execute(due.with_for_update(of=lane, skip_locked=True)).one_or_none()
             if row is None:

@@ -81,7 +81,7 @@ lane = sa.Table(
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("until", Instant, nullable=False),
     sa.Column("due_at", Instant),  # when there is something to do; null: not by itself
-    sa.Index("ix_lane_due_at", "due_at"),
+    sa.Index("ix_lane_due", "due_at", "account_id"),
 )
 
 delivery = sa.Table(

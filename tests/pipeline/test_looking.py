@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
+from plugin.pipeline.lanes import Lanes
 from plugin.storage import deliveries, hints
 from plugin.storage.accounts import LONGEST_WAIT
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import delivery, hint
+from plugin.storage.tables import account, delivery, hint, lane
 
 NOW = 1_800_000_000_000  # milliseconds
 MANY = 20_000
@@ -115,4 +117,30 @@ def test_the_oldest_deliveries_are_found_behind_all_in_quarantine(database: Data
         connection.execute(sa.insert(delivery), [{**kept, "state": one} for one in states])
     with effort(database) as spent, database.write() as connection:
         assert deliveries.drop_done(connection, before=NOW - 1, now=NOW, limit=10) == 10
+    assert spent.small
+
+
+@pytest.mark.parametrize("due_at", [NOW, NOW + 1, NOW + LONGEST_WAIT + 1])
+def test_a_lane_that_is_due_is_found_among_many(database: Database, due_at: int) -> None:
+    """Whether all are due, woken together, or none, or all were put off by a clock that was ahead;
+    and so where the look ends with nothing."""
+    with database.write() as connection:
+        connection.execute(
+            sa.insert(account),
+            [{"id": one, "crm": "hubspot", "crm_id": str(one), "token": "", "connected_at": 0}
+             for one in range(1, MANY)],
+        )  # fmt: skip
+        connection.execute(
+            sa.insert(lane),
+            [{"name": f"account:{one}", "account_id": one, "token": 1, "holder": "", "until": 0,
+              "due_at": due_at} for one in range(1, MANY)],
+        )  # fmt: skip
+    lanes = Lanes(database)
+    try:
+        with effort(database) as spent:
+            found = [lanes.claim(now=NOW, steady=steady) for steady in (True, False)]
+    finally:
+        lanes.close()
+    expected = [None, None] if due_at == NOW + 1 else [1, 2]
+    assert [one and one.account_id for one in found] == expected
     assert spent.small

@@ -14,9 +14,13 @@ def upgrade() -> None:
     _create_partial("ix_hint_due", "hint", ["account_id", "kind", "due_at", "record_id"],
                     "parked IS NULL")  # fmt: skip
     _create_partial("ix_delivery_done", "delivery", ["id"], "state = 'done'")
+    op.drop_index("ix_lane_due_at", "lane")
+    op.create_index("ix_lane_due", "lane", ["due_at", "account_id"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_lane_due", "lane")
+    op.create_index("ix_lane_due_at", "lane", ["due_at"])
     op.drop_index("ix_delivery_done", "delivery")
     op.drop_index("ix_hint_due", "hint")
     op.create_index("ix_hint_due", "hint", ["account_id", "kind", "parked", "due_at", "record_id"])
