@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -161,6 +162,25 @@ def test_a_connection_lost_in_a_transaction_leaves_nothing(database: Database) -
     with database.write() as connection:
         assert connection.execute(sa.select(counter)).all() == []
         connection.execute(sa.insert(counter), row)
+
+
+def test_a_host_that_vanishes_is_noticed_soon(server: Server) -> None:
+    """By what a connection is asked to do: otherwise the system waits for a quarter of an hour.
+    What the admin wrote into DATABASE_URL wins; of ``options`` each by itself."""
+    with server.fresh() as url:
+        more = "&tcp_user_timeout=9000&options=-c%20idle_in_transaction_session_timeout%3D7s"
+        for address, acknowledged, idle in ((url, "5000", "15s"), (url + more, "9000", "7s")):
+            with closing(Database(address)) as database, database.read() as connection:
+                driver: Any = connection.connection.driver_connection
+                found = driver.info.get_parameters()
+                assert found["tcp_user_timeout"] == acknowledged
+                assert (found["keepalives_idle"], found["connect_timeout"]) == ("5", "5")
+                for name, value in (
+                    ("idle_in_transaction_session_timeout", idle), ("tcp_keepalives_count", "3"),
+                ):  # fmt: skip
+                    assert f"-c {name}={value}" in found["options"]
+                shown = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout")
+                assert shown.scalar_one() == idle
 
 
 # --------------------------------------------------------------------------- many writers

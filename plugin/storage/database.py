@@ -43,6 +43,14 @@ SERVER_OPTIONS = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+CLIENT_OPTIONS: Mapping[str, int] = {
+    # Of a host that vanished: who waits for it hears so within 10 seconds, then tries the others.
+    "connect_timeout": 5,  # seconds, as are the next two
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 5_000,  # milliseconds in which what was sent must be acknowledged
+}
 LISTEN_FOR = 1.0  # seconds at a time
 POOL = 10  # connections kept open per process
 OVERFLOW = 64  # more of them, while so many threads are at it
@@ -87,14 +95,17 @@ class Database:
 
     def _engine(self) -> sa.Engine:
         if not self.is_sqlite:
-            options = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items())
+            told = self.url.normalized_query  # what the admin says wins
+            ours = [f"-c {name}={value}" for name, value in SERVER_OPTIONS.items()]
+            options = {"options": " ".join([*ours, *told.get("options", ())])}
+            rest = {name: value for name, value in CLIENT_OPTIONS.items() if name not in told}
             return sa.create_engine(
                 self.url,
                 pool_pre_ping=True,
                 pool_size=POOL,
                 max_overflow=OVERFLOW,
                 hide_parameters=True,
-                connect_args={"options": options, "connect_timeout": 5},
+                connect_args=options | rest,
             )
         engine = sa.create_engine(
             self.url,
