@@ -332,8 +332,6 @@ def _store(connection: sa.Connection, account: Account, found: _Found) -> int:
         "referrer_id": winner.crm_id if winner else None,
         "referrer_is_user": bool(winner and winner.is_user),
         "confirmed": False,
-        "score": winner.score if winner else 0.0,
-        "reasons": list(winner.reasons) if winner else [],
         "candidates": [_candidate_json(each) for each in match.candidates] if not winner else [],
         "searched_by": found.searched_by if outcome in WAITING else None,
     }

@@ -96,7 +96,7 @@ delivery = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),  # new | done | quarantined
     sa.Column("reason", sa.Text),
-    sa.Column("digested_at", Instant),
+    sa.Column("digested_at", Instant),  # for people, and for bench/digest.py
     sa.Index("ix_delivery_state_sender_id", "state", "sender", "id"),
     _partial("ix_delivery_done", "id", where="state = 'done'"),
     sqlite_autoincrement=True,
@@ -178,7 +178,7 @@ contact = sa.Table(
     sa.Column("gone_at", Instant),
     sa.Column(
         "outcome", sa.JSON(none_as_null=True)
-    ),  # what others' decisions need of this one (pipeline.book)
+    ),  # what others' decisions need of this one (pipeline.casebook)
     sa.Column(
         "decision", sa.JSON(none_as_null=True)
     ),  # the last decision, for `explain` and `status`
@@ -242,8 +242,6 @@ referral = sa.Table(
     sa.Column("referrer_id", Id),
     sa.Column("referrer_is_user", sa.Boolean, nullable=False, default=False),
     sa.Column("confirmed", sa.Boolean, nullable=False, default=False),  # referrer seen since linked
-    sa.Column("score", sa.Float, nullable=False, default=0.0),
-    sa.Column("reasons", sa.JSON(none_as_null=True), nullable=False, default=list),
     sa.Column("candidates", sa.JSON(none_as_null=True), nullable=False, default=list),
     # What the search went by that found nobody for sure; NULL: it may find more today.
     sa.Column("searched_by", sa.String(64)),

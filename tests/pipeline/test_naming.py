@@ -231,6 +231,25 @@ def test_the_last_who_may_be_meant_is_linked_when_the_other_goes(company: Compan
     ]
 
 
+def test_an_older_database_keeps_its_referrals(database: Database) -> None:
+    """Whichever way its schema goes; it has no column more than ours then."""
+    company = Company(database)
+    company.card("101", first_name="Anna", last_name="Zimmermann")
+    company.told("102", "Anna Zimmermann; Carla")
+    company.look()
+    before = company.referrals()
+    with database.write() as connection:
+        config = database._alembic(connection)
+        command.downgrade(config, "0004")
+        old = connection.execute(sa.text("SELECT * FROM referral")).keys()
+        command.upgrade(config, "head")
+        new = connection.execute(sa.text("SELECT * FROM referral")).keys()
+
+    assert (len(before), company.referrals()) == (2, before)
+    assert {*old} - {*new} == {"score", "reasons"}
+    assert {*new} == {column.name for column in referral.columns}
+
+
 def test_an_older_database_gets_the_keys_of_today(databases: Databases) -> None:
     """Whoever was in the directory before an update is found by a misspelt name after it."""
     with databases.fresh() as url, closing(Database(url)) as database:

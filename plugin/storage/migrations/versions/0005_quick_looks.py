@@ -1,4 +1,4 @@
-"""indexes by which work is found at once, on both databases"""
+"""indexes by which work is found at once, on both databases; two columns that nobody read"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,9 +16,18 @@ def upgrade() -> None:
     _create_partial("ix_delivery_done", "delivery", ["id"], "state = 'done'")
     op.drop_index("ix_lane_due_at", "lane")
     op.create_index("ix_lane_due", "lane", ["due_at", "account_id"])
+    # Last: it keeps everybody out of the table.
+    with op.batch_alter_table("referral") as referral:
+        referral.drop_column("score")
+        referral.drop_column("reasons")
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("referral") as referral:
+        referral.add_column(sa.Column("score", sa.Float(), nullable=False, server_default="0"))
+        referral.add_column(sa.Column(
+            "reasons", sa.JSON(none_as_null=True), nullable=False, server_default="[]"
+        ))  # fmt: skip
     op.drop_index("ix_lane_due", "lane")
     op.create_index("ix_lane_due_at", "lane", ["due_at"])
     op.drop_index("ix_delivery_done", "delivery")
