@@ -20,6 +20,7 @@ from plugin.errors import LeaseLost, PluginError
 from plugin.pipeline.bell import Bell
 from plugin.pipeline.digest import Digest
 from plugin.pipeline.lanes import DIGEST, Claimed, Lane, Lanes, wake_all
+from plugin.pipeline.reconcile import DATABASE_AWAY
 from plugin.pipeline.retention import EVERY, RETENTION, WHILE_MORE, forget_old
 from plugin.pipeline.schedule import next_at, nothing_due
 from plugin.pipeline.turn import Turn, Workshop
@@ -287,9 +288,11 @@ class Worker:
             adapter = self._adapters[account.crm]
             session = self._session(adapter, account)
             return Turn(self._shop, adapter, account, session, claimed.lane).take()
-        except (LeaseLost, sa.exc.SQLAlchemyError):
+        except LeaseLost:
             raise
         except Exception as error:
+            if isinstance(error, sa.exc.SQLAlchemyError) and isinstance(error, DATABASE_AWAY):
+                raise
             # Whatever is wrong with one account must not keep the others waiting.
             log.exception("account %s stumbled", account.id)
             self._set_aside(account, claimed.lane, error)

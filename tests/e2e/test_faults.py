@@ -165,10 +165,14 @@ def test_another_account_is_not_slowed(databases: Databases) -> None:
         assert [row[0] for row in one.rows("SELECT failures FROM account ORDER BY id")] == [1, 0]
 
 
+@pytest.mark.parametrize(
+    "bug", [ZeroDivisionError(), sa.exc.DataError("INSERT", {}, Exception("too long"))]
+)
 def test_a_bug_of_ours_sets_aside_one_account_and_no_other(
-    databases: Databases, monkeypatch: pytest.MonkeyPatch
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, bug: Exception
 ) -> None:
-    """Even what nobody foresaw: it is tried again in a minute, and shown till then."""
+    """Even what nobody foresaw, or what the database refuses of this account: it is tried again in
+    a minute, and shown till then."""
     with two_portals(databases) as (one, two):
         for plant in (one, two):
             for words in (("connect", "hubspot"), ("install", "hubspot", "--account",
@@ -176,24 +180,44 @@ def test_a_bug_of_ours_sets_aside_one_account_and_no_other(
                 assert plant.call(*words).returncode == 0
         one.settle()
         with monkeypatch.context() as patched:
-            patched.setattr(Turn, "_deals", _stumble_over(1001))
+            patched.setattr(Turn, "_deals", _stumble_over(1001, bug))
             anna, zoe = bought(one), bought(two, "Zoe")
             two.deliver()
             one.settle()
         assert (one.stage(anna), two.stage(zoe)) == (None, "experience")
-        assert "internal error: ZeroDivisionError" in one.call("status").stdout
+        assert f"internal error: {type(bug).__name__}" in one.call("status").stdout
         one.wait(minutes=1.1)
         one.settle()
 
         assert one.stage(anna) == "experience"
 
 
-def _stumble_over(portal_id: int) -> Callable[[Any], bool]:
+def test_a_database_that_is_away_sets_nobody_aside(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no account's fault: what was in hand is tried again at once."""
+    plant.settle()
+    whole = Turn._deals
+    errors = iter([sa.exc.OperationalError("SELECT", {}, Exception("away"))])
+
+    def deals(self: Turn) -> bool:
+        if error := next(errors, None):
+            raise error
+        return whole(self)
+
+    monkeypatch.setattr(Turn, "_deals", deals)
+    anna = bought(plant)
+    plant.settle()
+    assert next(errors, None) is None
+    assert plant.stage(anna) == "experience"
+
+
+def _stumble_over(portal_id: int, bug: Exception) -> Callable[[Any], bool]:
     whole = Turn._deals
 
     def deals(self: Turn) -> bool:
         if self._account.crm_id == str(portal_id):
-            raise ZeroDivisionError
+            raise bug
         return whole(self)
 
     return deals
