@@ -22,6 +22,11 @@ limit_request_fields = 60
 # Where a worker shows that it lives: memory, where there is such a place. A full disk would end
 # gunicorn as a whole when it starts a worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# Nobody's header names the path or the scheme, also not that of a proxy on this machine: addresses
+# are made from PUBLIC_URL.
+forwarder_headers = ""
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True  # it would lie in the home directory, one for all gunicorns there
 
 

@@ -29,6 +29,7 @@ from gunicorn import sock as sockets  # type: ignore[import-untyped]
 from gunicorn import util
 from gunicorn.http.errors import (  # type: ignore[import-untyped]
     ExpectationFailed,
+    InvalidRequestLine,
     LimitRequestHeaders,
     LimitRequestLine,
     NoMoreData,
@@ -356,9 +357,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Connection) -> bool:
         """Answer one request; returns whether the connection can be used again."""
         try:
-            request = next(conn.parser)
-            request._expected_100_continue = False  # its body has come
-            kept = self._keepalive_after(conn, self.handle_request(request, conn))
+            kept = self._keepalive_after(conn, self.handle_request(_request(conn), conn))
         except StopIteration:
             return False
         except NoMoreData as error:
@@ -385,3 +384,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.error("a request could not be answered: %s", type(exc).__name__)
         with contextlib.suppress(OSError):
             util.write_error(client, *(found or (500, "Internal Server Error")), "")
+
+
+def _request(connection: Connection) -> Any:
+    """The next one. Raises what gunicorn's parser does."""
+    request = next(connection.parser)
+    if "#" in request.uri:  # no address has one on the wire: whoever strips it sees another
+        raise InvalidRequestLine(request.uri)
+    request._expected_100_continue = False  # its body has come
+    return request

@@ -1,5 +1,8 @@
 """The repository's settings with shorter patience and less room, so that tests need not wait."""
 
+import socket
+from typing import Any
+
 from plugin.web import server
 from tests.web.repository import settings
 
@@ -12,3 +15,9 @@ server.MAX_HELD = 2**20
 
 globals().update(settings())
 keepalive = 1
+
+
+def when_ready(arbiter: Any) -> None:
+    """Connections inherit it: an answer that is not read soon finds no room."""
+    for listener in arbiter.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)

@@ -76,6 +76,7 @@ FRAMES: dict[str, tuple[bytes, int]] = {
     "a method in lower case": (signed(LENGTH, first=f"post {PATH} HTTP/1.1"), 400),
     "a path with a space": (signed(LENGTH, first="POST /web hooks/hubspot HTTP/1.1"), 400),
     "a path beyond ASCII": (signed(LENGTH, first="POST /webhooks/h\xfcbspot HTTP/1.1"), 400),
+    "a path with a fragment": (signed(LENGTH, first=f"POST {PATH}#x HTTP/1.1"), 400),
     "a path that is too long": (signed(LENGTH, first=f"POST /{'a' * 5000} HTTP/1.1"), 414),
     "too many lines": (signed(LENGTH, *(f"X-{n}: 1" for n in range(70))), 431),
     "a line that is too long": (signed(LENGTH, f"X-Long: {'a' * 9000}"), 431),
@@ -150,6 +151,32 @@ def test_a_query_is_signed_like_the_path(door: Door) -> None:
     raw = head(LENGTH, *signature(BODY, full), first=f"POST {full} HTTP/1.1") + BODY
 
     assert door.status(raw) == 204
+
+
+REWRITING = {
+    "a prefix to be cut off": ("/other" + PATH, "SCRIPT_NAME: /other"),
+    "a prefix with a hyphen": ("/other" + PATH, "Script-Name: /other"),
+    "another path": ("/nowhere", f"PATH_INFO: {PATH}"),
+}
+
+
+def test_no_header_names_another_path(door: Door) -> None:
+    """Neither from this machine, where a proxy that passes them on may be."""
+    before = len(door.kept())
+    answers = {
+        why: door.status(head(LENGTH, line, *signature(BODY), first=f"POST {path} HTTP/1.1") + BODY)
+        for why, (path, line) in REWRITING.items()
+    }
+
+    assert answers == dict.fromkeys(REWRITING, 404)
+    assert len(door.kept()) == before
+
+
+def test_headers_about_the_scheme_may_disagree(door: Door) -> None:
+    """Nothing here depends on them, so nobody's delivery fails on them."""
+    lines = ("X-Forwarded-Proto: https", "X-Forwarded-Ssl: off", "X-Forwarded-Protocol: ssl")
+
+    assert door.status(delivery(BODY, *lines)) == 204
 
 
 TWICE = {

@@ -14,6 +14,7 @@ import pytest
 
 from tests.certificates import self_signed
 from tests.web.door import (
+    HOST,
     PATIENCE,
     Door,
     chunked,
@@ -111,18 +112,22 @@ def test_clients_that_do_not_hang_up_keep_nobody_waiting(door: Door) -> None:
 
 
 def test_clients_that_do_not_read_their_answers_keep_nobody_waiting(hasty: Door) -> None:
-    """Many requests at once on each connection, and none of the answers is read."""
-    flood = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1500
+    """Many requests at once on each of more connections than there are threads, and none of the
+    answers is read: there is room for few of them, see ``hasty.py``."""
+    flood = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
     with ExitStack() as stack:
         for _ in range(20):
-            client = stack.enter_context(hasty.connect())
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # before it connects
+            client.connect((HOST, hasty.port))
             client.setblocking(False)
-            try:
+            with suppress(BlockingIOError):
                 client.send(flood)
-            except BlockingIOError:
-                continue
-        eventually(lambda: answered(hasty) == 204)
+        time.sleep(0.5)  # by then every thread has met one of them
+        assert answered(hasty) == 204
+        log = hasty.log.read_text("utf-8")
+
+    assert log.count("a client did not take its answer") >= 16
 
 
 def test_a_full_house_makes_room_for_who_is_new(hasty: Door) -> None:
