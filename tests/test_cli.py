@@ -275,6 +275,12 @@ def test_a_missing_secret_key_stops_every_command(shell: Shell, words: str) -> N
         ("postgresql+psycopg://spiral:pa55word@db:port/x", "is no valid database address"),
         ("mysql://spiral:pa55word@db/x", "must begin with sqlite:/// or postgresql+psycopg://"),
         ("postgresql+psycopg2://spiral:pa55word@db/x", "must begin with sqlite:///"),
+        ("postgresql://spiral:1234@pa55word@db/x", "more than one @: percent-encode the password"),
+        ("postgresql://spiral:1@db/pa55word@db:1/x", "more than one @: percent-encode"),
+        ("postgresql://spiral:1@db?pa55word@db:1/x", "more than one @: percent-encode"),
+        ("postgresql://db/x?port=pa55word", "DATABASE_URL has an option that is not valid"),
+        ("sqlite:///x.db?timeout=pa55word", "DATABASE_URL has an option that is not valid"),
+        ("postgresql://127.0.0.1:1/x?pa55word=1", "no database there: its port or an option is"),
         ("sqlite:///:memory:", "DATABASE_URL must name a file"),
         ("sqlite:////proc/nowhere/referrals.db", "the folder /proc/nowhere cannot be made"),
     ],
@@ -293,7 +299,28 @@ def test_a_database_that_does_not_answer_may_answer_later(shell: Shell) -> None:
     ran = shell.run("status", DATABASE_URL="postgresql://spiral:pa55word@127.0.0.1:1/x")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("DATABASE_URL: no database there: ")
+    assert ran.err.count("\n") == 1
+    assert "\\t" not in ran.err
     assert "pa55word" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "option", ["sslmode=pa55word", "keepalives_idle=pa55word", "service=pa55word"]
+)
+def test_an_option_of_the_database_that_is_wrong_is_not_shown(shell: Shell, option: str) -> None:
+    """The driver would quote it, and it may be a piece of the password."""
+    ran = shell.run("status", DATABASE_URL=f"postgresql://127.0.0.1:1/x?{option}")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "DATABASE_URL: no database there: its port or an option is not valid\n"
+
+
+def test_a_name_with_an_at_sign_needs_no_encoding(shell: Shell) -> None:
+    """As some hosters have them; a password with one does, and then is a password."""
+    for url in ("spiral@server:pa55word@127.0.0.1:1/x", "spiral:pa%4055word@127.0.0.1:1/x"):
+        ran = shell.run("status", DATABASE_URL=f"postgresql://{url}")
+        assert ran.code == 1
+        assert "Connection refused" in ran.err
+        assert "55word" not in ran.err
 
 
 @pytest.mark.sqlite("a file")

@@ -19,6 +19,7 @@ from plugin.cli.working import db, erase, replay, sweep, worker
 from plugin.errors import ConfigurationError, PluginError
 from plugin.ports import Webhooks
 from plugin.registry import adapters
+from plugin.storage.database import said
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     except sa.exc.IntegrityError:
         _fail("somebody else did the same at the same time: nothing was changed, try again", 1)
     except sa.exc.OperationalError as error:
-        _fail(f"DATABASE_URL: {error.orig}", 1)
+        _fail(f"DATABASE_URL: {said(error)}", 1)
 
 
 def _fail(message: str, code: int) -> None:

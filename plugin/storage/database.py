@@ -9,6 +9,7 @@ processes).
 from __future__ import annotations
 
 import fcntl
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,9 @@ LISTEN_FOR = 1.0  # seconds at a time
 POOL = 10  # connections kept open per process
 OVERFLOW = 64  # more of them, while so many threads are at it
 
+_QUOTING = re.compile(r'\b(invalid|service) .*"')
+"""What libpq says of values it does not take, which it quotes."""
+
 Row = Mapping[str, Any]
 
 
@@ -72,12 +76,19 @@ class Database:
             )
         self.url = self.url.set(drivername=DRIVERS[self.url.drivername])
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if not self.is_sqlite and _splits_password(url):
+            raise ConfigurationError(
+                "DATABASE_URL has more than one @: percent-encode the password (%40 is an @)"
+            )
         self._lock = threading.Lock()
         self._lock_path: Path | None = None
         self._lock_file: IO[str] | None = None
         if self.is_sqlite:
             self._prepare_file()
-        self.engine = self._engine()
+        try:
+            self.engine = self._engine()
+        except (sa.exc.ArgumentError, ValueError):  # its words quote what they do not take
+            raise ConfigurationError("DATABASE_URL has an option that is not valid") from None
 
     def _prepare_file(self) -> None:
         if not self.url.database or self.url.database == ":memory:":
@@ -249,7 +260,7 @@ class Database:
         except sa.exc.DatabaseError as error:
             away = isinstance(error, sa.exc.OperationalError) and not self.is_sqlite
             kind = DatabaseUnavailable if away else ConfigurationError
-            raise kind(f"DATABASE_URL: no database there: {error.orig}") from error
+            raise kind(f"DATABASE_URL: no database there: {said(error)}") from error
         if not self.is_sqlite:
             raise ConfigurationError(
                 "The database schema is not up to date: run `python -m plugin db upgrade` first."
@@ -273,6 +284,17 @@ class Database:
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
         return not busy
+
+
+def said(error: sa.exc.DBAPIError) -> str:
+    """The driver's first line. Of a wrong option nothing: it may be a piece of the password."""
+    line = " ".join(str(error.orig).partition("\n")[0].split())
+    return "its port or an option is not valid" if _QUOTING.search(line) else line
+
+
+def _splits_password(url: str) -> bool:
+    """Whether a password has an "@" of its own, and what follows it would be taken for the host."""
+    return url.partition("://")[2].partition(":")[2].count("@") > 1
 
 
 def upsert(
