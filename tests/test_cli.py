@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -282,7 +282,7 @@ def test_a_missing_secret_key_stops_every_command(shell: Shell, words: str) -> N
         ("sqlite:///x.db?timeout=pa55word", "DATABASE_URL has an option that is not valid"),
         ("postgresql://127.0.0.1:1/x?pa55word=1", "no database there: its port or an option is"),
         ("sqlite:///:memory:", "DATABASE_URL must name a file"),
-        ("sqlite:////proc/nowhere/referrals.db", "the folder /proc/nowhere cannot be made"),
+        ("sqlite:////proc/nowhere/referrals.db", "DATABASE_URL: /proc/nowhere cannot be made"),
     ],
 )
 def test_a_wrong_database_is_named_without_its_password(shell: Shell, url: str, says: str) -> None:
@@ -332,6 +332,42 @@ def test_a_file_that_is_no_database_is_left_alone(shell: Shell) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "DATABASE_URL: no database there: file is not a database\n"
     assert file.read_text() == "shopping list\n" * 100
+
+
+@contextmanager
+def usual_umask() -> Iterator[None]:
+    """With which others may read new files."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.sqlite("files")
+@pytest.mark.parametrize(("before", "after"), [(None, 0o600), (0o640, 0o640)])
+def test_only_who_runs_it_reads_the_database(
+    tmp_path: Path, before: int | None, after: int
+) -> None:
+    """Nor what lies beside it, in a folder that everybody may read; a file that is there keeps the
+    mode an admin gave it, and what lies beside it gets the same."""
+    file = tmp_path / "referrals.db"
+    if before is not None:
+        file.touch()
+        file.chmod(before)
+    with usual_umask(), closing(Database(f"sqlite:///{file}")) as database:
+        database.require_current()
+        found = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+    assert found == {f"referrals.db{ending}": after for ending in ("", "-wal", "-shm", ".lock")}
+
+
+@pytest.mark.sqlite("a file")
+def test_a_database_file_that_cannot_be_made_is_named(shell: Shell) -> None:
+    """Exit 2, as with a folder that cannot."""
+    (shell.folder / "referrals.db").symlink_to("/proc/nowhere/referrals.db")
+    ran = shell.run("status", DATABASE_URL=f"sqlite:///{shell.folder}/referrals.db")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith("referrals.db cannot be made: No such file or directory\n")
 
 
 def test_a_fault_in_the_policy_names_its_line(office: Shell) -> None:

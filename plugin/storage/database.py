@@ -9,6 +9,7 @@ processes).
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,9 +99,11 @@ class Database:
         path = Path(self.url.database)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():  # an admin may have given an old one to a group
+                path.touch(mode=0o600)  # SQLite gives what it puts beside it the same mode
         except OSError as error:
             raise ConfigurationError(
-                f"DATABASE_URL: the folder {path.parent} cannot be made: {error.strerror}"
+                f"DATABASE_URL: {error.filename} cannot be made: {error.strerror}"
             ) from error
         self._lock_path = path.with_name(path.name + ".lock")
 
@@ -171,12 +174,17 @@ class Database:
         try again. The file stays open, as opening it anew costs as much as a small transaction."""
         with self._lock:
             if self._lock_file is None:
-                self._lock_file = path.open("a")
+                self._lock_file = self._open_lock(path)
             fcntl.flock(self._lock_file, fcntl.LOCK_EX)
             try:
                 yield
             finally:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _open_lock(self, path: Path) -> IO[str]:
+        """Whoever may write the database may lock it, and nobody else."""
+        mode = Path(str(self.url.database)).stat().st_mode & 0o666
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode), "a")
 
     def close(self) -> None:
         self.engine.dispose()
