@@ -72,7 +72,7 @@ class Vault:
             raise ConfigurationError(
                 "what is kept of a former key, to know erased contacts again, cannot be read with "
                 "SECRET_KEY: put the key it was rotated to back, behind the new one and a comma. "
-                "If it is lost, give the former key up: python -m plugin keys forget"
+                "If it is lost for good: python -m plugin keys forget"
             ) from None
 
     def rotate(self, token: str) -> str:

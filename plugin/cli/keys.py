@@ -21,10 +21,10 @@ def keys() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Encrypt all that is stored with the first key of SECRET_KEY, so that the others may go.
+    """Encrypt all with the first key.
 
-    Put a new key in front (SECRET_KEY=new,old), restart the web server and the workers, run this,
-    then take the old key out. Web server and workers may run meanwhile.
+    The others may go then. Put a new key in front (SECRET_KEY=new,old), restart the web server and
+    the workers, run this, then take the old key out. Web server and workers may run meanwhile.
     """
     parts = open_for_command()
     if len(parts.settings.secret_keys) == 1:
@@ -51,17 +51,21 @@ def rotate() -> None:
 
 
 @keys.command()
-def forget() -> None:
-    """Give up former keys that no key of SECRET_KEY reads any more, after a loss.
+@click.option("--yes", is_flag=True, help="Even if SECRET_KEY does not fit all accounts.")
+def forget(yes: bool) -> None:
+    """Give up former keys after a loss.
 
-    A late delivery may then bring back a contact that was erased under one of them.
+    Those that no key of SECRET_KEY reads any more. A late delivery may then bring back a contact
+    that was erased under one of them.
     """
     parts = open_for_command(retired=False)
     with parts.database.write() as connection:
         tokens = retired_keys(connection)
         readable = [token for token in tokens if parts.vault.reads(token)]
+        given_up = len(tokens) - len(readable)
+        if given_up and not yes:
+            _require_fit(parts, connection, given_up)
         replace_retired_keys(connection, readable)
-    given_up = len(tokens) - len(readable)
     if not given_up:
         say("Every former key can be read; none was given up.")
         return
@@ -69,6 +73,18 @@ def forget() -> None:
         f"Former keys given up: {given_up}. Contacts erased under them are not known again: if a "
         "late delivery brings one back, erase it once more."
     )
+
+
+def _require_fit(parts: Parts, connection: sa.Connection, given_up: int) -> None:
+    """Raises ``ConfigurationError`` where an account cannot be read either: then SECRET_KEY may
+    merely be mistyped, and what is given up could have been kept."""
+    fits = [parts.vault.reads(token) for token in connection.scalars(sa.select(account.c.token))]
+    if not all(fits):
+        raise ConfigurationError(
+            f"SECRET_KEY fits {sum(fits)} of {len(fits)} accounts, so it may be mistyped, or a key "
+            f"be missing in it; nothing was given up. If the right one is lost for good, `python "
+            f"-m plugin keys forget --yes` gives {given_up} former keys up"
+        )
 
 
 def _retire(parts: Parts) -> int:

@@ -71,7 +71,7 @@ def _tell_what_waits(parts: Parts) -> None:
 @click.option("--quarantined", is_flag=True, help="Every delivery that could not be read.")
 @click.option("--parked", is_flag=True, help="Every record that waits for a person.")
 def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
-    """Have stored deliveries, or parked records, worked on again."""
+    """Have deliveries, or parked records, worked on again."""
     if (delivery_id is not None) + quarantined + parked != 1:
         raise ConfigurationError("name one of: DELIVERY_ID, --quarantined, --parked")
     parts = open_for_command()
@@ -92,7 +92,9 @@ def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
 @crm_argument
 @account_option
 def sweep(crm: Adapter, account_id: str | None) -> None:
-    """Find what webhooks missed: modified records, tasks, vanished contacts."""
+    """Find modified records that webhooks missed.
+
+    Also tasks that were changed, and contacts that vanished."""
     parts = open_for_command()
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
@@ -125,10 +127,10 @@ def sweep(crm: Adapter, account_id: str | None) -> None:
 @account_option
 @click.option("--already-deleted", is_flag=True, help="Do not ask the CRM whether it is gone.")
 def erase(crm: Adapter, contact_id: str, account_id: str | None, already_deleted: bool) -> None:
-    """Privacy deletion: have every trace of a person removed, here and from our fields and tasks.
+    """Privacy deletion: have every trace of a person removed.
 
-    For CRMs that do not tell such a deletion by themselves. The contact has to be deleted in the
-    CRM first: what is still there would be learned anew.
+    Here, and from our fields and tasks. For CRMs that do not tell such a deletion by themselves.
+    The contact has to be deleted in the CRM first: what is still there would be learned anew.
     """
     parts = open_for_command()
     with parts.database.read() as connection:

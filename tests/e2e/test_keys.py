@@ -190,9 +190,15 @@ def test_a_lost_key_is_got_over(shop: Shop) -> None:
     assert said == (
         "what is kept of a former key, to know erased contacts again, cannot be read with "
         "SECRET_KEY: put the key it was rotated to back, behind the new one and a comma. "
-        "If it is lost, give the former key up: python -m plugin keys forget\n"
+        "If it is lost for good: python -m plugin keys forget\n"
     )
-    assert shop.command("keys", "forget") == (
+    said = shop.command("keys", "forget", code=2)
+    assert said == (
+        "SECRET_KEY fits 0 of 1 accounts, so it may be mistyped, or a key be missing in it; "
+        "nothing was given up. If the right one is lost for good, `python -m plugin keys forget "
+        "--yes` gives 1 former keys up\n"
+    )
+    assert shop.command("keys", "forget", "--yes") == (
         "Former keys given up: 1. Contacts erased under them are not known again: if a late "
         "delivery brings one back, erase it once more.\n"
     )
@@ -206,3 +212,20 @@ def test_a_lost_key_is_got_over(shop: Shop) -> None:
     with restarted(shop, THIRD) as address:
         shop.command("subscribe", "pipedrive", "--renew")
         served(shop, address)
+
+
+def test_a_key_that_is_mistyped_gives_nothing_up(shop: Shop) -> None:
+    """With the right one all is as before; where every account can be read, nobody is asked."""
+    shop.environ["SECRET_KEY"] = f"{SECOND},{FIRST}"
+    shop.command("keys", "rotate")
+    before = shop.rows("SELECT token FROM retired_key")
+    shop.environ["SECRET_KEY"] = f"{SECOND}x"
+    said = shop.command("keys", "forget", code=2)
+    assert said.startswith("SECRET_KEY fits 0 of 1 accounts")
+    assert shop.rows("SELECT token FROM retired_key") == before
+
+    shop.environ["SECRET_KEY"] = SECOND
+    assert shop.command("keys", "forget") == "Every former key can be read; none was given up.\n"
+    with shop.parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE retired_key SET token = 'of another key'")
+    assert shop.command("keys", "forget").startswith("Former keys given up: 1.")
