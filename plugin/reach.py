@@ -14,6 +14,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     ip_address,
+    ip_interface,
     ip_network,
 )
 from urllib.parse import urlsplit
@@ -39,6 +40,9 @@ SPECIAL = tuple(
         ),
     )
 )  # fmt: skip
+BROADEST = {4: 8, 6: 7}
+"""Bits of the broadest private networks, 10.0.0.0/8 and fc00::/7: a broader one lets in strangers,
+and 0.0.0.0/0 is no guard at all."""
 UNICAST = IPv6Network("2000::/3")
 """All global addresses of IPv6 lie in here."""
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -97,15 +101,30 @@ def _unsafe() -> str:
 def read_networks(text: str) -> tuple[Network, ...]:
     """Networks such as ``10.0.0.0/8``, or single addresses, between commas.
 
-    Raises ``ValueError`` with the number of the first that is none.
+    Raises ``ValueError`` with what is wrong with the first that is none; what is no address is not
+    shown, as it may be a secret.
     """
-    networks = []
-    for number, part in enumerate(filter(None, map(str.strip, text.split(","))), 1):
-        try:
-            networks.append(ip_network(part))
-        except ValueError:
-            raise ValueError(number) from None
-    return tuple(networks)
+    parts = filter(None, map(str.strip, text.split(",")))
+    return tuple(_network(part, number) for number, part in enumerate(parts, 1))
+
+
+def _network(text: str, number: int) -> Network:
+    try:
+        given = ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            "must be networks such as 10.0.0.0/8, with commas between them; number "
+            f"{number} is none"
+        ) from None
+    network = given.network
+    if given.ip != network.network_address:
+        raise ValueError(
+            f"must be networks: number {number} is the address {given.ip}, or the network "
+            f"{network}, not both"
+        )
+    if network.prefixlen < BROADEST[network.version]:
+        raise ValueError(f"must be networks of your own; {network} is too broad for one")
+    return network
 
 
 def form_fault(url: str) -> str | None:

@@ -88,7 +88,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
     Without one, a ``.env`` file in the working directory fills in what the environment leaves
     unset. An empty value is as good as none. Raises ``ConfigurationError`` with all faults, a
-    line each; the value of a setting is never in it, as it may be a secret.
+    line each; the value of a setting is never in it, as it may be a secret, which
+    networks are not.
     """
     source = _Source(_environment() if environ is None else environ)
     networks = source.networks(SETTING)
@@ -157,10 +158,7 @@ class _Source:
         try:
             return read_networks(self.text(name))
         except ValueError as error:
-            self.faults.append(
-                f"{name} must be networks such as 10.0.0.0/8, with commas between them; number "
-                f"{error} is none"
-            )
+            self.faults.append(f"{name} {error}")
             return ()
 
     def login(self, name: str) -> str:

@@ -293,12 +293,29 @@ def test_an_address_where_no_crm_should_be_is_refused(name: str, url: str, said:
     assert faults({**ENOUGH, name: url}) == [f"{name} {said}"]
 
 
-@pytest.mark.parametrize("networks", ["intern", "10.0.0.5/8", "10.0.0.0/33", "10.0.0.0-10.0.0.9"])
+@pytest.mark.parametrize("networks", ["intern", "10.0.0.0/33", "10.0.0.0-10.0.0.9"])
 def test_networks_that_are_none_are_refused_and_not_shown(networks: str) -> None:
     """Which one it is tells its number."""
     assert faults({**ENOUGH, "CRM_NETWORKS": f"127.0.0.1, {networks}, ::1"}) == [
         "CRM_NETWORKS must be networks such as 10.0.0.0/8, with commas between them; number 2 is "
         "none"
+    ]
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "2000::/3"])
+def test_networks_that_hold_half_the_internet_are_refused(network: str) -> None:
+    """They would switch the guard off."""
+    assert faults({**ENOUGH, "CRM_NETWORKS": f"127.0.0.1, {network}"}) == [
+        f"CRM_NETWORKS must be networks of your own; {network} is too broad for one"
+    ]
+    assert load_settings({**ENOUGH, "CRM_NETWORKS": "10.0.0.0/8, fc00::/7"}).crm_networks
+
+
+def test_an_address_with_a_prefix_is_told_both_readings() -> None:
+    """Whether one machine was meant or the network, nobody guesses."""
+    assert faults({**ENOUGH, "CRM_NETWORKS": "::1, 10.0.0.1/8"}) == [
+        "CRM_NETWORKS must be networks: number 2 is the address 10.0.0.1, or the network "
+        "10.0.0.0/8, not both"
     ]
 
 
