@@ -198,6 +198,7 @@ def _delivery_status(console: PlainConsole, connection: sa.Connection) -> None:
     for row in connection.execute(sa.select(counter).order_by(counter.c.name, counter.c.subject)):
         words = {
             "refused": "refused (bad signature)",
+            "too_large": "refused (too large)",
             "not_connected": "dropped (account not connected)",
         }.get(row.name, row.name)
         console.print(

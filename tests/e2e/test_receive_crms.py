@@ -3,6 +3,8 @@ authentic at its own address is kept, and nothing is anywhere else."""
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
@@ -15,12 +17,14 @@ from plugin.pipeline import receive
 from plugin.ports import Webhooks
 from plugin.registry import adapters
 from plugin.storage.inbox import Inbox
+from plugin.storage.tables import counter
 from plugin.web.webhooks import MAX_BODY
 from tests.databases import Databases
 from tests.e2e.shop import Shop, opened, stand_in
 from tests.stand_in import Outgoing
 
 CRMS = tuple(adapters())
+PATIENCE = 20.0  # seconds
 ODD_PARTS = ("x" * 65, "%00", "a%00", "a%2Fb", "%2F", "a%20b", "%C3%A9", "a/b", "a%0Ab", "%25", "*")
 """What no part of an address is."""
 UNTHINKABLE = "Teleporter.beamed"
@@ -158,6 +162,34 @@ def test_a_body_that_is_too_large_gets_the_declared_answer(shop: Shop) -> None:
 
     assert answers == [shop.adapter.declaration.too_large_status] * 2
     assert kept(shop) == before
+
+
+def too_large(shop: Shop) -> dict[str, int]:
+    """How many were counted, by CRM."""
+    with shop.parts.database.read() as connection:
+        rows = connection.execute(sa.select(counter).where(counter.c.name == "too_large"))
+        return {row.subject: row.n for row in rows}
+
+
+def test_bodies_that_are_too_large_are_counted(shop: Shop) -> None:
+    """For the CRM, as whose they were is not looked up; what is no CRM's is not."""
+    name = shop.crm.name
+    large = b" " * (MAX_BODY + 1)
+    before = too_large(shop).get(name, 0)
+    elsewhere = f"{shop.environ['PUBLIC_URL']}/webhooks/no{name}"
+
+    assert answer(fresh(shop), url=elsewhere, body=large) == 413
+    for _ in range(3):
+        answer(fresh(shop), body=large)
+    deadline = time.monotonic() + PATIENCE
+    while too_large(shop).get(name, 0) < before + 3:  # more where an earlier test's come late
+        assert time.monotonic() < deadline, too_large(shop)
+        time.sleep(0.1)
+
+    assert re.search(
+        rf"^  refused \(too large\): \d+ for {name}, last ", shop.command("status"), re.M
+    )
+    assert too_large(shop).keys() <= set(CRMS)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.web.server import MAX_REQUEST
 from tests.certificates import self_signed
 from tests.web.door import (
     HOST,
@@ -257,6 +258,18 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(door: Door) -> No
 
     assert [int(one[:3]) for one in answer.split(b"HTTP/1.1 ")[1:]] == [413]
     assert b"[smuggled]" not in door.kept()
+
+
+def test_what_is_too_large_leaves_a_trace_however_much_of_it_came(door: Door) -> None:
+    """Longer than is waited for, in one piece or in chunks: the log tells which CRM lost it."""
+    trace = "delivery refused: hubspot sent more than 1048576 bytes"
+    body = b" " * (MAX_REQUEST + 1)
+    before = door.log.read_text("utf-8").count(trace)
+    told = door.status(head(f"Content-Length: {len(body)}") + body)
+    untold = door.status(head("Transfer-Encoding: chunked") + chunked(body, 2**16))
+
+    assert (told, untold) == (413, 413)
+    assert door.log.read_text("utf-8").count(trace) == before + 2
 
 
 def test_a_body_in_crumbs_is_refused(door: Door) -> None:
