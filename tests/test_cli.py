@@ -25,7 +25,7 @@ from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Fault, Sandbox
 from plugin.sandbox.server import serving
 from plugin.storage.database import Database
-from plugin.storage.tables import account
+from plugin.storage.tables import account, delivery
 from tests.e2e.installation import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +43,7 @@ COMMANDS = (
     "configure",
     "connect",
     "db upgrade",
+    "discard",
     "erase",
     "explain",
     "hubspot-project",
@@ -62,6 +63,7 @@ COMMANDS = (
 ARGUMENTS = {
     "configure": "hubspot --mode observe",
     "connect": "hubspot",
+    "discard": "--quarantined",
     "erase": "hubspot 101",
     "explain": "hubspot 101",
     "hubspot-project": "folder",
@@ -244,6 +246,9 @@ def test_no_summary_is_cut(shell: Shell, group: str) -> None:
         ("replay 7 --quarantined", "name one of: DELIVERY_ID, --quarantined, --parked"),
         ("replay seven", "'seven' is not a valid integer"),
         ("replay 7", "DELIVERY_ID 7: no such delivery is stored"),
+        ("discard", "name one of: DELIVERY_ID, --quarantined"),
+        ("discard 7 --quarantined", "name one of: DELIVERY_ID, --quarantined"),
+        ("discard 7 --yes", "DELIVERY_ID 7: no such delivery is in quarantine"),
         ("hubspot-project folder", "PUBLIC_URL is missing"),
         ("worker --until-dawn", "No such option"),
     ],
@@ -603,6 +608,65 @@ def test_the_project_files_are_written_where_asked(shell: Shell) -> None:
     ]
     webhooks = (shell.folder / written[-1]).read_text("utf-8")
     assert '"https://referrals.example.com/webhooks/hubspot"' in webhooks
+
+
+# -------------------------------------------------------------------------- the quarantine
+
+
+def store(shell: Shell, *states: str) -> None:
+    """A delivery in each of these states; the first has the id 1."""
+    common = {"crm": "hubspot", "endpoint": "", "received_at": 0, "body": b"[]"}
+    with closing(Database(shell.url)) as database, database.write() as connection:
+        connection.execute(sa.insert(delivery), [{**common, "state": state} for state in states])
+
+
+def kept(shell: Shell) -> dict[int, str]:
+    with closing(Database(shell.url)) as database, database.read() as connection:
+        rows = connection.execute(sa.select(delivery.c.id, delivery.c.state))
+        return dict(sorted((row.id, row.state) for row in rows))
+
+
+def test_only_what_is_in_quarantine_can_be_discarded(shell: Shell) -> None:
+    """By its number; what waits to be digested, or was, is named like what was never there."""
+    store(shell, "new", "done", "quarantined", "quarantined")
+    for number in (1, 2, 9):
+        assert shell.run(f"discard {number} --yes") == Ran(
+            2, "", f"DELIVERY_ID {number}: no such delivery is in quarantine\n"
+        )
+    assert done(shell.run("discard 4 --yes")) == "1 deliveries are forgotten.\n"
+    assert kept(shell) == {1: "new", 2: "done", 3: "quarantined"}
+
+
+def test_the_quarantine_is_emptied_in_portions(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that webhooks need not wait; an empty one is no error."""
+    monkeypatch.setattr("plugin.pipeline.retention.BATCH", 2)
+    store(shell, "quarantined", "new", *["quarantined"] * 4, "done")
+    assert done(shell.run("discard --quarantined --yes")) == "5 deliveries are forgotten.\n"
+    assert done(shell.run("discard --quarantined")) == "0 deliveries are forgotten.\n"
+    assert kept(shell) == {2: "new", 7: "done"}
+
+
+def test_nothing_is_discarded_without_consent(shell: Shell) -> None:
+    """How many it is about is said; where nobody can be asked, --yes is needed."""
+    store(shell, "quarantined", "quarantined")
+    question = "Forget 2 quarantined deliveries for good?"
+    assert shell.run("discard --quarantined") == Ran(
+        2, "", f"{question} Nobody can be asked here: say --yes\n"
+    )
+    for typed, code, left in ((b"n\n", 130, 2), (b"y\n", 0, 0)):
+        ours, theirs = pty.openpty()
+        process = shell.start("discard --quarantined", at=theirs)
+        os.close(theirs)
+        os.write(ours, typed)
+        shown = b""
+        while part := _from_terminal(ours):
+            shown += part
+        os.close(ours)
+        assert question in shown.decode()
+        assert process.wait(PATIENCE) == code
+        assert len(kept(shell)) == left
 
 
 # -------------------------------------------------------------------------- the worker

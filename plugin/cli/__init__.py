@@ -15,7 +15,7 @@ from plugin.cli.fields import install, project_command, subscribe, uninstall
 from plugin.cli.keys import keys
 from plugin.cli.printing import say
 from plugin.cli.seeing import explain, status
-from plugin.cli.working import db, erase, replay, sweep, worker
+from plugin.cli.working import db, discard, erase, replay, sweep, worker
 from plugin.errors import ConfigurationError, PluginError
 from plugin.ports import Webhooks
 from plugin.registry import adapters
@@ -53,7 +53,7 @@ def _group() -> click.Group:
     group = click.Group("plugin", help="Referral spiral: a referral plugin for your CRM.")
     for command in (
         worker, connect, configure, secret, pause, resume, install, subscribe, uninstall, status,
-        explain, replay, sweep, erase, keys, db,
+        explain, replay, discard, sweep, erase, keys, db,
     ):  # fmt: skip
         group.add_command(command)
     for name, crm in adapters().items():

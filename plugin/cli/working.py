@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 
 import click
 import sqlalchemy as sa
@@ -22,16 +23,20 @@ from plugin.cli.command import (
 )
 from plugin.cli.printing import say
 from plugin.errors import ConfigurationError, CrmError, PluginError
+from plugin.pipeline import retention
 from plugin.pipeline.lanes import wake, wake_all
 from plugin.pipeline.outbox import Outbox
 from plugin.pipeline.upkeep import Upkeep
 from plugin.ports import Adapter
 from plugin.storage import accounts, deliveries, hints
 from plugin.storage.accounts import Account
+from plugin.storage.deliveries import DeliveryState
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import alias, contact, contact_deal, hint, referral, task
+from plugin.storage.tables import alias, contact, contact_deal, delivery, hint, referral, task
 
 log = logging.getLogger(__name__)
+
+delivery_ids = click.IntRange(1, 2**63 - 1)
 
 
 @click.command()
@@ -67,7 +72,7 @@ def _tell_what_waits(parts: Parts) -> None:
 
 
 @click.command()
-@click.argument("delivery_id", type=click.IntRange(1, 2**63 - 1), required=False)
+@click.argument("delivery_id", type=delivery_ids, required=False)
 @click.option("--quarantined", is_flag=True, help="Every delivery that could not be read.")
 @click.option("--parked", is_flag=True, help="Every record that waits for a person.")
 def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
@@ -86,6 +91,54 @@ def replay(delivery_id: int | None, quarantined: bool, parked: bool) -> None:
     if delivery_id is not None and not n:
         raise ConfigurationError(f"DELIVERY_ID {delivery_id}: no such delivery is stored")
     say(f"{n} deliveries are digested again.")
+
+
+@click.command()
+@click.argument("delivery_id", type=delivery_ids, required=False)
+@click.option("--quarantined", is_flag=True, help="Every delivery that could not be read.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def discard(delivery_id: int | None, quarantined: bool, yes: bool) -> None:
+    """Forget quarantined deliveries for good.
+
+    What could be read in them has been worked on.
+    """
+    if (delivery_id is not None) + quarantined != 1:
+        raise ConfigurationError("name one of: DELIVERY_ID, --quarantined")
+    parts = open_for_command()
+    with parts.database.read() as connection:
+        n, last = _quarantined(connection, delivery_id)
+    if not n and delivery_id is not None:
+        raise ConfigurationError(f"DELIVERY_ID {delivery_id}: no such delivery is in quarantine")
+    if n and not yes:
+        _require_consent(f"Forget {n} quarantined deliveries for good?")
+    gone = 0
+    while more := _discard(parts, first=delivery_id or 1, last=last):
+        gone += more
+    say(f"{gone} deliveries are forgotten.")
+
+
+def _quarantined(connection: sa.Connection, delivery_id: int | None) -> tuple[int, int]:
+    """How many there are, with this id or at all, and the last one's id: what comes while
+    somebody is asked was not asked about."""
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(delivery.c.id), 0)).where(
+        delivery.c.state == DeliveryState.QUARANTINED
+    )
+    if delivery_id is not None:
+        query = query.where(delivery.c.id == delivery_id)
+    n, last = connection.execute(query).one()
+    return n, last
+
+
+def _require_consent(question: str) -> None:
+    """Raises ``Abort`` where the answer is no, ``ConfigurationError`` where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise ConfigurationError(f"{question} Nobody can be asked here: say --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _discard(parts: Parts, *, first: int, last: int) -> int:
+    with parts.database.write() as connection:
+        return deliveries.discard(connection, first=first, last=last, limit=retention.BATCH)
 
 
 @click.command()

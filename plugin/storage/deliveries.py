@@ -186,3 +186,16 @@ def replace_bodies(connection: sa.Connection, bodies: Sequence[tuple[int, bytes]
             .values(body=sa.bindparam("body_")),
             [{"id_": delivery_id, "body_": body} for delivery_id, body in bodies],
         )
+
+
+def discard(connection: sa.Connection, *, first: int, last: int, limit: int) -> int:
+    """Forget the oldest quarantined deliveries among these ids; returns how many."""
+    oldest = (
+        sa.select(delivery.c.id)
+        .where(delivery.c.state == DeliveryState.QUARANTINED, delivery.c.id.between(first, last))
+        .order_by(delivery.c.id)
+        .limit(limit)
+        .with_for_update()
+    )
+    ids = connection.execute(oldest).scalars().all()
+    return connection.execute(sa.delete(delivery).where(among(delivery.c.id, ids))).rowcount
