@@ -28,6 +28,10 @@ serves, works or drives is a process of its own; what is compared takes turns in
 figure is the median of its rounds. ± tells how noisy they were: half the distance between the \
 best round and the worst, as a share of the median. What is lost or done twice under faults \
 stands in `docs/reliability.md`.
+
+Where the time goes was looked up by sampling the server or the worker of a part while it ran: \
+`py-spy record --pid PID --duration 10 --rate 500 --gil --output profile.svg` (`pip install \
+py-spy`).
 """
 
 
