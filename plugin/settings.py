@@ -88,8 +88,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
     Without one, a ``.env`` file in the working directory fills in what the environment leaves
     unset. An empty value is as good as none. Raises ``ConfigurationError`` with all faults, a
-    line each; the value of a setting is never in it, as it may be a secret, which
-    networks are not.
+    line each; the value of a setting is never in it, as it may be a secret, but for networks.
     """
     source = _Source(_environment() if environ is None else environ)
     networks = source.networks(SETTING)
