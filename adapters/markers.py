@@ -7,7 +7,8 @@ import re
 START = "[spiral:"
 """How every marker begins: what a CRM may be asked to search for."""
 
-_MARKER = re.compile(r"\[spiral:[a-z_]+:[^\]\s]+\]")
+# No part of it takes a "[": from each beginning the search goes up to the next one and no further.
+_MARKER = re.compile(r"\[spiral:[a-z_]+:[^\[\]\s]+\]")
 
 
 def last_marker(body: str | None) -> str | None:

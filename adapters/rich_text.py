@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import html
 import re
-from html.parser import HTMLParser
+
+BLOCKS = frozenset({"p", "div", "li", "ul", "ol", "tr", "blockquote", "h1", "h2", "h3", "h4"})
+"""Tags that begin and end a line."""
+
+# Each piece takes all that was looked at for it, and what has no end takes the rest: one pass,
+# where ``html.parser`` looks through all that follows from each such tag anew.
+_PIECE = re.compile(
+    r"""
+      (?P<text> [^<]++ | <(?![a-z/!?]) )
+    | </?(?P<tag> [a-z][^\s/>]*+ ) (?: [^>=]++ | =\s*+ (?: "[^"]*+" | '[^']*+' | (?!["']) ) )* >
+    | <!--.*?-->
+    | <(?: (?P<odd> !(?!--) ) | \? | /(?![a-z]) ) [^>]*+ >
+    | (?P<broken> .++ )
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_TAG = re.compile(r"<[^<>]*+>")
+_NO_CHARACTER = re.compile(r"&#[0-9]{8,};?")
+"""A number that Python may refuse to read, longer than that of any character."""
 
 
 def to_html(text: str) -> str:
@@ -13,40 +31,25 @@ def to_html(text: str) -> str:
 
 
 def to_text(markup: str) -> str:
-    """The words, with what people added in the editor."""
+    """The words, with what people added in the editor; what stands behind a tag or comment that
+    has no end, too."""
     if "<" not in markup and "&" not in markup:
         return markup
-    reader = _TextReader()
-    try:
-        reader.feed(markup)
-        reader.close()
-    except AssertionError:  # Python's parser gives up on "<![anything unknown]>"
-        reader.parts = [html.unescape(re.sub(r"<[^>]*>", "\n", markup))]
-    return "".join(reader.parts).replace("\xa0", " ").strip()
+    parts = [""]
+    for piece in _PIECE.finditer(markup):
+        match piece.lastgroup:
+            case "text":
+                parts.append(_unescaped(piece[0]))
+            case "broken":
+                parts.append(_unescaped(_TAG.sub("\n", piece[0])))
+            case "tag" if piece["tag"].lower() == "br":
+                parts.append("\n")
+            case "tag" if piece["tag"].lower() in BLOCKS and not parts[-1].endswith("\n"):
+                parts.append("\n")
+            case "odd":
+                parts.append("\n")
+    return "".join(parts).replace("\xa0", " ").strip()
 
 
-class _TextReader(HTMLParser):
-    """Collects text; blocks and line breaks become new lines."""
-
-    BLOCKS = frozenset({"p", "div", "li", "ul", "ol", "tr", "blockquote", "h1", "h2", "h3", "h4"})
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.parts.append(data)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        if tag == "br":
-            self.parts.append("\n")
-        elif tag in self.BLOCKS:
-            self._break()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.BLOCKS:
-            self._break()
-
-    def _break(self) -> None:
-        if self.parts and not self.parts[-1].endswith("\n"):
-            self.parts.append("\n")
+def _unescaped(text: str) -> str:
+    return html.unescape(_NO_CHARACTER.sub("\ufffd", text))

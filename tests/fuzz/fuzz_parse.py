@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing with atheris: what strangers send, and what CRMs answer.
+"""Coverage-guided fuzzing with atheris: what strangers send, what CRMs answer, what people write.
 
     make fuzz [SECONDS=60] [TARGET=parse-hubspot]
 
@@ -25,6 +25,8 @@ import atheris
 
 with atheris.instrument_imports(include=["adapters", "schemas", "marshmallow"]):
     from adapters import signatures
+    from adapters.markers import last_marker
+    from adapters.rich_text import to_html, to_text
     from adapters.untrusted import read_json
     from plugin.registry import adapters
 
@@ -37,6 +39,7 @@ from tests.conformance.crms import cases_of
 
 HERE = Path(__file__).parent
 CRASHES = HERE / "crashes"
+MARKER = "[spiral:repair:aaaaaaaaaaaaaaaaaaaa]"
 NOW = datetime(2026, 9, 14, 8, tzinfo=UTC)
 Target = Callable[[bytes], None]
 
@@ -98,9 +101,16 @@ def answer(body: bytes) -> None:
         json.dumps(read_json(body), allow_nan=False).encode()
 
 
+def text(body: bytes) -> None:
+    """The body of a task, in which anybody may have written anything above our marker."""
+    written = body.decode("utf-8", "replace") + MARKER
+    assert last_marker(written) == last_marker(to_text(written)) == MARKER
+    assert last_marker(to_text(to_html(to_text(written)))) == MARKER
+
+
 def targets() -> Mapping[str, Target]:
     reading = {f"parse-{crm}": partial(parse, crm) for crm in adapters()}
-    return {**reading, "signatures": verify, "answers": answer}
+    return {**reading, "signatures": verify, "answers": answer, "texts": text}
 
 
 # ------------------------------------------------------------------------------- running
