@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import (
     ConnectTimeoutError,
+    HTTPError,
     MaxRetryError,
     NewConnectionError,
     ReadTimeoutError,
@@ -54,6 +56,10 @@ GUESSED_WAIT = 10.0
 LONGEST_WINDOW = 10.0
 """Seconds; HubSpot's. Whatever an answer claims, a worker is not held longer for room in one."""
 USER_AGENT = "referral-spiral"
+
+NO_ANSWER = (OSError, ValueError, HTTPException, HTTPError)
+"""What an exchange may end with: requests' own errors (each an ``OSError``), and those of urllib3
+and http.client that requests lets through, such as ``ValueError`` for a chunk of -5 bytes."""
 
 LOCKED = 423
 MIGRATING = 477
@@ -322,7 +328,7 @@ class Client:
                     operation=operation,
                     outcome_unknown=False,
                 ) from error
-            except requests.RequestException as error:
+            except NO_ANSWER as error:
                 raise CrmUnavailable(
                     f"{self._dialect.title} did not answer {operation}: {type(error).__name__}",
                     crm=self._dialect.crm,
@@ -424,7 +430,7 @@ def _is_hopeless(cause: BaseException | None) -> bool:
     return isinstance(inner, ReadTimeoutError)
 
 
-def _never_connected(error: requests.RequestException) -> bool:
+def _never_connected(error: Exception) -> bool:
     """Whether it is certain that the request never left."""
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError):

@@ -379,6 +379,19 @@ def test_what_is_hardly_http_is_an_error_of_ours_or_a_value(raw: bytes) -> None:
         assert outcome(server) in ([], None, CrmUnavailable)
 
 
+@pytest.mark.parametrize(
+    "size", [b"-5", b"-2", b"-ffff", b"+5", b"0x5", b"5_0", b"f" * 40, b"\xd9\xa5", b" ", b""]
+)
+def test_a_chunk_of_an_odd_size_is_no_answer(size: bytes) -> None:
+    """What http.client raises about it is none of requests' errors; it may have been carried out
+    all the same."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\nabcde"
+    with speaking(raw) as server:
+        error = refused(server)
+    assert isinstance(error, CrmUnavailable)
+    assert error.outcome_unknown
+
+
 def test_an_error_says_nothing_the_crm_made_up() -> None:
     """Line breaks, control characters and sentences stay out of logs and pages."""
     body = json.dumps({
