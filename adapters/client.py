@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
+from urllib3 import Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    MaxRetryError,
     NewConnectionError,
     ReadTimeoutError,
 )
@@ -46,7 +46,8 @@ from plugin.reach import Reach
 log = logging.getLogger(__name__)
 
 TIMEOUT = (5.0, 20.0)
-"""Seconds to connect, and until the last byte of the answer."""
+"""Seconds for each step until the request is sent (to connect, to shake hands, to send), and until
+the last byte of the answer: all together take no longer than the sum."""
 MAX_ANSWER = 20 * 2**20
 """Bytes of one answer, unpacked."""
 ATTEMPTS = 3
@@ -358,12 +359,14 @@ class Client:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and at most ``MAX_ANSWER`` bytes. Follows no redirect: the token would
         go to an address nobody configured."""
+        connect, read = TIMEOUT
+        seconds: Any = Timeout(connect=connect, read=read, total=connect + read)  # stubs lack it
         with self._http.request(
             method,
             self._base_url + path,
             json=body,
             params=params,
-            timeout=TIMEOUT,
+            timeout=seconds,
             allow_redirects=False,
             stream=True,
         ) as response:
@@ -422,20 +425,25 @@ def error_for(answer: Answer, *, dialect: Dialect) -> CrmError:
     )
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and down to the first of those it came from; urllib3 and requests keep some of
+    them in ``reason`` or ``args`` only."""
+    while error is not None:
+        yield error
+        held = (error.__cause__, getattr(error, "reason", None), *error.args)
+        error = next((one for one in held if isinstance(one, BaseException)), None)
+
+
 def _is_hopeless(cause: BaseException | None) -> bool:
     """Whether the same call at once would only end the same way, after the same time."""
-    if isinstance(cause, requests.Timeout | ForbiddenAddress):
-        return True
-    inner = cause.args[0] if cause and cause.args else None  # the answer began and did not end
-    return isinstance(inner, ReadTimeoutError)
+    late = (requests.Timeout, ReadTimeoutError, TimeoutError, ForbiddenAddress)
+    return any(isinstance(one, late) for one in _causes(cause))
 
 
 def _never_connected(error: Exception) -> bool:
     """Whether it is certain that the request never left."""
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        return isinstance(cause.reason, NewConnectionError | ConnectTimeoutError)
-    return isinstance(error, requests.ConnectTimeout)
+    unmade = (requests.ConnectTimeout, ConnectTimeoutError, NewConnectionError)
+    return any(isinstance(one, unmade) for one in _causes(error))
 
 
 def _seconds(header: str | None) -> float | None:

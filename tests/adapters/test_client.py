@@ -12,7 +12,7 @@ import pytest
 import requests
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError, ReadTimeoutError
 
 from adapters import client as client_module
 from adapters.client import Client, Rate, RateBudget
@@ -197,10 +197,16 @@ def late_in_the_answer() -> requests.ConnectionError:
     return requests.ConnectionError(ReadTimeoutError(pool, PATH, "Read timed out."))
 
 
+def never_read() -> requests.ConnectionError:
+    """As urllib3 tells that the CRM took too long to take the request."""
+    return requests.ConnectionError(ProtocolError("Connection aborted.", TimeoutError("timed out")))
+
+
 @pytest.mark.parametrize(
     ("fault", "unknown"),
     [
         (never_connected(), False),
+        (never_read(), True),
         (requests.ConnectTimeout(), False),
         (requests.ReadTimeout(), True),
         (broken_off(), True),
@@ -270,7 +276,7 @@ def test_it_is_not_tried_a_fourth_time(wire: Wire, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [requests.ConnectTimeout(), requests.ReadTimeout(), late_in_the_answer()]
+    "fault", [requests.ConnectTimeout(), requests.ReadTimeout(), late_in_the_answer(), never_read()]
 )
 def test_a_call_that_took_all_its_time_is_not_repeated(
     wire: Wire, client: Client, time: Time, fault: Exception
@@ -322,7 +328,8 @@ def test_every_call_has_time_out_credentials_and_a_name(wire: Wire, client: Clie
     send(client)
 
     for call in wire.calls:
-        assert call.options["timeout"] == (5.0, 20.0)
+        seconds = call.options["timeout"]
+        assert (seconds.connect_timeout, seconds.total) == (5.0, 25.0)
         assert call.headers["User-Agent"] == "referral-spiral"
         assert call.headers["Authorization"] == f"Bearer {TOKEN}"
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from plugin.reach import Reach, read_networks
 from tests.adapters.conftest import TOKEN
 from tests.adapters.pipedrive import NOON
 from tests.adapters.raw import Server, answer, speaking
+from tests.certificates import self_signed
 
 NEAR = Reach(networks=read_networks("127.0.0.1"))
 MEBIBYTE = 2**20
@@ -265,6 +268,46 @@ def test_an_answer_that_drips_is_given_up(start: bytes, drop: bytes) -> None:
     assert isinstance(error, CrmUnavailable)
     assert (error.outcome_unknown, len(server.heard)) == (True, 1)
     assert str(error).startswith(BROKEN)
+
+
+class LateHandshake(ssl.SSLContext):
+    """Of a server that shakes hands when the client is about to give up."""
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        time.sleep(0.9)
+        return super().wrap_socket(*args, **kwargs)
+
+
+def test_all_steps_of_a_call_have_one_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes nearly all the time of each step: to shake hands, to read what is sent,
+    to answer."""
+    certificate, key = self_signed(tmp_path, "localhost")
+    tls = LateHandshake(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(client_module, "TIMEOUT", (1.0, 1.0))
+    body = {"a": "x" * (12 * MEBIBYTE)}
+
+    def say(connection: socket.socket) -> None:
+        time.sleep(0.6)
+        connection.settimeout(0.1)
+        with suppress(TimeoutError):
+            while connection.recv(MEBIBYTE):
+                pass
+        drip(b"HTTP/1.1 200 OK\r\nX-A: ", b"b")(connection)
+
+    with speaking(say, tls=tls) as server:
+        client = Client(
+            base_url=f"https://localhost:{server.port}", token=TOKEN, dialect=HUBSPOT, reach=NEAR
+        )
+        started = time.monotonic()
+        with pytest.raises(CrmUnavailable):
+            client.send("POST", "/x", budget=RateBudget(1000, 1.0), body=body)
+        took = time.monotonic() - started
+    assert (len(server.heard), client.calls) == (1, 1)
+    assert took < 2.3
 
 
 # ----------------------------------------------------------------------------- headers
