@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import ssl
 import threading
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from urllib3 import Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
+    NameResolutionError,
     NewConnectionError,
     ReadTimeoutError,
 )
@@ -331,7 +333,7 @@ class Client:
                 ) from error
             except NO_ANSWER as error:
                 raise CrmUnavailable(
-                    f"{self._dialect.title} did not answer {operation}: {type(error).__name__}",
+                    f"{self._dialect.title} did not answer {operation}: {_why(error)}",
                     crm=self._dialect.crm,
                     operation=operation,
                     outcome_unknown=not _never_connected(error),
@@ -432,6 +434,21 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         held = (error.__cause__, getattr(error, "reason", None), *error.args)
         error = next((one for one in held if isinstance(one, BaseException)), None)
+
+
+def _why(error: Exception) -> str:
+    """What to look at, else the error's class: its own words may quote what was sent."""
+    for one in _causes(error):
+        match one:
+            case requests.exceptions.ProxyError():
+                return "the proxy of the environment does not let it through"
+            case NameResolutionError():
+                return "its name is not found"
+            case ConnectionRefusedError():
+                return "it refuses the connection"
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is not valid ({one.verify_message})"
+    return type(error).__name__
 
 
 def _is_hopeless(cause: BaseException | None) -> bool:

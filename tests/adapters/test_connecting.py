@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from adapters import connecting
 from adapters.client import Client, RateBudget
@@ -163,6 +163,17 @@ def test_a_name_nobody_knows_is_no_connection(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(CrmUnavailable) as caught:
         send(client(f"https://{HOST}"), repeat=False)
+    assert str(caught.value) == "HubSpot did not answer GET /x: its name is not found"
+    assert not caught.value.outcome_unknown
+
+
+def test_a_closed_port_is_told() -> None:
+    """And that nothing was sent."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        port = listening.getsockname()[1]
+    with pytest.raises(CrmUnavailable) as caught:
+        send(client(f"http://127.0.0.1:{port}"), repeat=False)
+    assert str(caught.value) == "HubSpot did not answer GET /x: it refuses the connection"
     assert not caught.value.outcome_unknown
 
 
@@ -245,7 +256,9 @@ def test_an_unknown_certificate_is_refused(names: Resolve, tls: ssl.SSLContext) 
     names(["127.0.0.1"])
     with speaking(answer(), tls=tls) as server:
         error = refused(client(f"https://{HOST}:{server.port}"))
-    assert isinstance(error.__cause__, requests.exceptions.SSLError)
+    assert str(error).startswith(
+        "HubSpot did not answer GET /x: its certificate is not valid (self"
+    )
     assert server.heard == []
 
 
@@ -258,7 +271,7 @@ def test_a_certificate_is_the_names_and_not_the_addresss(
     with speaking(answer(b"[2]"), tls=tls) as server:
         assert send(client(f"https://{HOST}:{server.port}")) == [2]
         error = refused(client(f"https://other.example.com:{server.port}"))
-    assert isinstance(error.__cause__, requests.exceptions.SSLError)
+    assert "certificate is not valid for 'other.example.com'" in str(error)
     assert f"Host: {HOST}:{server.port}" in server.heard[0]
     assert len(server.heard) == 1
 
@@ -277,6 +290,9 @@ def test_https_goes_through_the_proxy_of_the_environment(
         with pytest.raises(ConfigurationError) as literal:
             client("https://10.0.0.1", Reach())
     assert isinstance(error, CrmUnavailable)
+    assert str(error) == (
+        "HubSpot did not answer GET /x: the proxy of the environment does not let it through"
+    )
     assert [head.splitlines()[0] for head in proxy.heard] == [f"CONNECT {HOST}:443 HTTP/1.0"] * 3
     assert TOKEN not in "".join(proxy.heard)
     assert lookups == []
