@@ -25,6 +25,8 @@ Network = IPv4Network | IPv6Network
 SETTING = "CRM_NETWORKS"
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+_IPV6 = re.compile(r"\[[^\]]*:[^\]]*\](:[0-9]*)?")
+"""All that brackets are for, with a port; RFC 3986 has them for addresses of the future, too."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry,
@@ -140,7 +142,7 @@ def form_fault(url: str) -> str | None:
         return "must begin with https:// and a host"
     if "@" in parts.netloc:
         return "must not hold a user name or password"
-    if not _is_host(host):
+    if not _is_host(host) or ("[" in parts.netloc and not _IPV6.fullmatch(parts.netloc)):
         return "must hold a host name, or an address in its usual form"
     if "?" in url or "#" in url:
         return "must not have a query or fragment"

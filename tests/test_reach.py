@@ -141,7 +141,8 @@ def test_networks_are_read_as_people_write_them() -> None:
 @pytest.mark.parametrize(
     "host",
     ["2130706433", "0x7f000001", "0x7f.1", "127.1", "169.254.43518", "0177.0.0.1",
-     "evil.com%2f.acme.example.org", "evil.com;.acme.example.org"],
+     "evil.com%2f.acme.example.org", "evil.com;.acme.example.org", "[v1.a]",
+     "[v1.a]:8443", "[::1]x"],
 )  # fmt: skip
 def test_an_address_has_to_be_written_as_everybody_reads_it(host: str) -> None:
     """What one resolver takes for a number and another for a name may lead anywhere."""
