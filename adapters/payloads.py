@@ -43,7 +43,9 @@ def from_json(body: bytes) -> Any:
     """Raises ``PayloadError`` where the body is not JSON in UTF-8."""
     try:
         return json.loads(body.decode("utf-8"), parse_int=_integer)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise PayloadError("the body is nested too deeply") from error
+    except ValueError as error:
         raise PayloadError(f"the body is not JSON: {type(error).__name__}") from error
 
 

@@ -216,7 +216,7 @@ def test_no_command_at_all_shows_what_there_is(shell: Shell) -> None:
     assert {name.split()[0] for name in COMMANDS} <= listed
 
 
-@pytest.mark.parametrize("group", ["db", "keys"])
+@pytest.mark.parametrize("group", ["", "db", "keys"])
 def test_no_summary_is_cut(shell: Shell, group: str) -> None:
     """In a list each command has one whole sentence, at the width of a terminal."""
     listed = done(shell.run(f"{group} --help", COLUMNS="80")).partition("Commands:")[2]

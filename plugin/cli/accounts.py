@@ -317,7 +317,9 @@ def _set_paused(crm: Adapter, account_id: str | None, paused: bool) -> Account:
 @account_option
 @click.option("--replace", is_flag=True, help="Forget the one before, which else stays valid, too.")
 def secret(crm: Adapter, account_id: str | None, replace: bool) -> None:
-    """Take over the secret with which the CRM signs webhooks, from standard input."""
+    """Take over the secret of the CRM's webhooks.
+
+    The one with which it signs them, from standard input."""
     if crm.declaration.webhooks is not Webhooks.BY_HAND:
         raise ConfigurationError(
             f"{crm.declaration.title} needs no secret by hand, see `connect` and `install`"
@@ -353,6 +355,8 @@ def pause(crm: Adapter, account_id: str | None) -> None:
 @crm_argument
 @account_option
 def resume(crm: Adapter, account_id: str | None) -> None:
-    """Go on working for an account, at once even where it was waiting."""
+    """Go on working for an account.
+
+    At once, even where it was waiting."""
     account = _set_paused(crm, account_id, False)
     say(f"Resumed account {account.crm_id}.")

@@ -78,7 +78,9 @@ admin_option = click.option(
 @click.option("--dry-run", is_flag=True, help="Show the plan, change nothing.")
 @admin_option
 def install(crm: Adapter, account_id: str | None, dry_run: bool, admin: str | None) -> None:
-    """Make the CRM's fields match manifest.json; never touches what is not ours."""
+    """Make the CRM's fields match manifest.json.
+
+    Never touches what is not ours."""
     parts = open_for_command()
     subscribes = crm.declaration.webhooks is Webhooks.API
     if subscribes and not dry_run:
@@ -137,7 +139,9 @@ def _admin(parts: Parts, crm: Adapter, user: str | None) -> str:
 @click.option("--renew", is_flag=True, help="Make them anew, with new secrets; old ones end.")
 @click.option("--strict", is_flag=True, help="Accept no outdated form of signature any more.")
 def subscribe(crm: Adapter, account_id: str | None, renew: bool, strict: bool) -> None:
-    """Have the CRM send its webhooks here (``install`` does it, and the worker daily)."""
+    """Have the CRM send its webhooks here.
+
+    ``install`` does it, and the worker daily."""
     if crm.declaration.webhooks is not Webhooks.API:
         raise ConfigurationError(
             f"{crm.declaration.title}'s webhooks are not made by the plugin: see `connect`"
@@ -268,5 +272,5 @@ def project_command(name: str) -> click.Command:
             raise ConfigurationError(f"DIRECTORY cannot be written: {error}") from error
 
     title = manifest().crms[name].title
-    project.help = f"Write the app project (app and webhooks) that {title}'s own tooling uploads."
+    project.help = f"Write the files {title}'s own tooling uploads.\n\nThe app and its webhooks."
     return project

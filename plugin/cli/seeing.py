@@ -211,7 +211,9 @@ def _delivery_status(console: PlainConsole, connection: sa.Connection) -> None:
 @click.argument("contact_id")
 @account_option
 def explain(crm: Adapter, contact_id: str, account_id: str | None) -> None:
-    """Why a contact stands where it stands, and which tasks follow."""
+    """Why a contact stands where it stands.
+
+    And which tasks follow."""
     parts = open_for_command()
     with parts.database.read() as connection:
         account = accounts.choose(connection, crm.declaration.name, account_id)
