@@ -10,6 +10,7 @@ import gzip
 import http.client
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -210,6 +211,25 @@ def test_a_body_that_cannot_be_read_stops_nobody(shop: Shop) -> None:
     assert answers == dict.fromkeys(BODIES, 204)
     assert deliveries(shop) == before + len(BODIES)
     goes_on(shop)
+
+
+def test_of_an_id_that_comes_twice_the_last_one_counts(shop: Shop) -> None:
+    """The delivery is about that record, and the other one is not read."""
+    first = shop.crm.contact("Erika", "Doppelt")
+    shop.crm.deliveries.clear()
+    last = shop.crm.contact("Otto", "Doppelt")
+    told = rb'("\w+"\s*:\s*"?)' + re.escape(last.encode()) + rb'("?)(?=[\s,}])'
+    made = [one for one in shop.crm.deliveries if re.search(told, one.body)]
+    shop.crm.deliveries.clear()
+
+    for one in made:
+        body = re.sub(told, rb"\g<1>" + first.encode() + rb"\2, \g<0>", one.body)
+        assert body.count(first.encode()) == body.count(last.encode()) > 0
+        assert post(authentic(shop, one, body)) == 204
+    digested(shop)
+
+    known = shop.rows("SELECT crm_id FROM contact WHERE last_name = 'Doppelt'")
+    assert (made != [], known) == (True, [(last,)])
 
 
 @pytest.mark.parametrize(
