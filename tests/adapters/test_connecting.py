@@ -276,6 +276,24 @@ def test_a_certificate_is_the_names_and_not_the_addresss(
     assert len(server.heard) == 1
 
 
+def test_a_netrc_does_not_replace_the_token(
+    names: Resolve,
+    tls: ssl.SSLContext,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a user has a password for the CRM's host, requests would send that."""
+    (tmp_path / "netrc").write_text(f"machine {HOST} login erika password hidden\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    names(["127.0.0.1"])
+    with speaking(answer(b"[4]"), tls=tls) as server:
+        assert send(client(f"https://{HOST}:{server.port}")) == [4]
+    sent = [line for line in server.heard[0].splitlines() if line.startswith("Authorization")]
+    assert sent == [f"Authorization: Bearer {TOKEN}"]
+
+
 def test_https_goes_through_the_proxy_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, names: Resolve
 ) -> None:
