@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TypeAlias
 
@@ -38,8 +38,8 @@ def _shown(character: str) -> str:
 
 
 class LogFormatter(logging.Formatter):
-    """One line an entry, whatever stands in it; the lines of a traceback are indented, so that none
-    of them can be taken for an entry of its own."""
+    """One line an entry, whatever stands in it; the lines of tracebacks and stacks are indented, so
+    that none of them can be taken for an entry of its own."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -50,7 +50,14 @@ class LogFormatter(logging.Formatter):
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 (its name there)
         """Where and what, without the exceptions' own words: they may tell what customers said."""
         lines = ("Traceback (most recent call last):", *_places(ei[1])) if ei[1] else ()
-        return "\n".join(f"  {one_line(line)}" for line in lines)
+        return _indented(lines)
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 (its name there)
+        return _indented(stack_info.split("\n"))
+
+
+def _indented(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {one_line(line)}" for line in lines)
 
 
 def _places(error: BaseException) -> Iterator[str]:
