@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from requests.adapters import HTTPAdapter
+from urllib3 import Timeout
 
 from plugin.errors import (
     CrmError,
@@ -343,7 +344,9 @@ def _failing_from(at: int) -> Callable[[str], Fault | None]:
 
 
 def _is_short(timeout: object) -> bool:
-    """Seconds to connect and to read, or for either, and few of them."""
+    """Seconds to connect and to read, or for either or all, and few of them."""
+    if isinstance(timeout, Timeout):
+        timeout = (timeout.connect_timeout, timeout.total)
     each = timeout if isinstance(timeout, tuple) else (timeout,)
     return all(isinstance(one, int | float) and 0 < one <= LONGEST for one in each)
 
