@@ -302,7 +302,7 @@ def _people(
                 )
             ),
         )
-    )
+    ).all()  # at once: one by one costs more than looking at them
     ids = [
         crm_id
         for crm_id, first_name, last_name, company, city in named

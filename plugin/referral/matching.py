@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from rapidfuzz import fuzz
@@ -106,13 +106,16 @@ class Person:
     def numbers(self) -> frozenset[str]:
         return frozenset(filter(None, map(phone_digits, self.phones)))
 
-    @cached_property
-    def company_words(self) -> tuple[str, ...]:
-        return _telling(words_of(self.company))
 
-    @cached_property
-    def city_words(self) -> tuple[str, ...]:
-        return words_of(self.city)
+@lru_cache(maxsize=20_000)
+def _company_words(company: str) -> tuple[str, ...]:
+    """The words of a company's name that tell which company it is."""
+    return _telling(words_of(company))
+
+
+@lru_cache(maxsize=2_000)
+def _city_words(city: str) -> tuple[str, ...]:
+    return words_of(city)
 
 
 def _named(first_name: str, last_name: str) -> tuple[tuple[tuple[str, ...], Reading], ...]:
@@ -249,7 +252,6 @@ class _Scales:
         self._alike = [supports.index(one) for one in supports]  # readings with the same supports
         self._fits: dict[tuple[str, str], tuple[_Fit, ...]] = {}
         self._surnames: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[int, str]]] = {}
-        self._given: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
         self._supports: dict[tuple[int, str, str], tuple[float, tuple[str, ...]]] = {}
         self._cities: dict[tuple[int, str], bool] = {}
 
@@ -300,10 +302,7 @@ class _Scales:
 
     def _compared(self, given: tuple[str, ...], own: Reading) -> Iterator[_Fit]:
         for place, surname in self._compared_surname(own):
-            called = place, given
-            if called not in self._given:
-                self._given[called] = _given_name(self._told.readings[place].given, given)
-            reason, points = self._given[called]
+            reason, points = _given_name(self._told.readings[place].given, given)
             yield _Fit(
                 place=place,
                 points=POINTS[surname] + points,
@@ -338,7 +337,7 @@ class _Scales:
     def _fits_city(self, place: int, city: str) -> bool:
         at = self._alike[place], city
         if at not in self._cities:
-            words = words_of(city)
+            words = _city_words(city)
             told = self._told.readings[place].supports
             self._cities[at] = any(_is_city(support, words) for support in told)
         return self._cities[at]
@@ -350,7 +349,7 @@ class _Scales:
         if told.supports:
             at = self._alike[fit.place], company, city
             if at not in self._supports:
-                found = _support(told, Person(crm_id="", company=company, city=city))
+                found = _support(told, company, city)
                 self._supports[at] = sum(found.values()), tuple(found)
             support, reasons = self._supports[at]
         points = max(fit.points + support - told.doubt, 0.0)
@@ -416,7 +415,8 @@ def _one_typo(one: str, other: str) -> bool:
     )
 
 
-def _given_name(told: Sequence[str], own: Sequence[str]) -> tuple[str, float]:
+@lru_cache(maxsize=50_000)  # names given are few
+def _given_name(told: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, float]:
     """How well the given names fit, ("", 0) where one side has none.
 
     One of two words compared is always the first of its side: Anna Maria is Maria, but not
@@ -452,18 +452,19 @@ def _typo_in_given_name(one: str, other: str) -> bool:
     return min(len(one), len(other)) >= 5 and one[-1] == other[-1] and _one_typo(one, other)
 
 
-def _support(told: Reading, person: Person) -> dict[str, float]:
+def _support(told: Reading, company: str, city: str) -> dict[str, float]:
     """Company and city that fit, with their points."""
     found: dict[str, float] = {}
+    company_words, city_words = _company_words(company), _city_words(city)
     for place, words in enumerate(told.supports):
-        city = _is_city(words, person.city_words)
-        rest = [word for word in words if word not in person.city_words] if city else words
-        company = _company_points(_telling(rest), person.company_words)
-        if place == 0 and told.first_decides and not (city or company):
+        in_city = _is_city(words, city_words)
+        rest = [word for word in words if word not in city_words] if in_city else words
+        points = _company_points(_telling(rest), company_words)
+        if place == 0 and told.first_decides and not (in_city or points):
             return {}
-        if company:
-            found["company"] = max(company, found.get("company", 0.0))
-        if city:
+        if points:
+            found["company"] = max(points, found.get("company", 0.0))
+        if in_city:
             found["city"] = POINTS["city"]
     return {reason: found[reason] for reason in ("company", "city") if reason in found}
 
