@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> Flask:
     )
     app = _Application("plugin", static_folder=None)
     app.url_map.merge_slashes = False  # or "//" would be answered by a redirect
-    app.register_blueprint(webhooks(receiver, inbox))
+    app.register_blueprint(webhooks(receiver))
     app.register_blueprint(health(inbox))
     app.extensions["to_close"] = (inbox, parts.database)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from plugin.settings import Settings
 from plugin.storage.database import Database
 from plugin.storage.inbox import Inbox
 from plugin.storage.tables import account
+
+log = logging.getLogger(__name__)
 
 SECRETS_REMEMBERED = 5_000  # milliseconds an account's own secrets are kept in memory
 SECRETS_RENEWED = 1_000  # the same where one of them did not fit
@@ -95,10 +98,14 @@ class Receiver:
             body=body,
         )
 
-    def too_large_status(self, crm: str) -> int:
-        """What a delivery that is too large is answered with."""
+    def refuse_too_large(self, crm: str, *, most: int) -> int:
+        """Count a delivery of more than ``most`` bytes; returns the status it is answered with."""
         adapter = self._adapters.get(crm)
-        return adapter.declaration.too_large_status if adapter else 413
+        if adapter is None:  # a stranger makes up no counters
+            return 413
+        log.info("delivery refused: %s sent more than %s bytes", crm, most)
+        self._inbox.count("too_large", crm)
+        return adapter.declaration.too_large_status
 
     def _verify(self, adapter: Adapter, delivery: Delivery, sender: _Sender, endpoint: str) -> None:
         """A secret that was renewed a moment ago is good at once; a flood of forgeries costs a

@@ -13,15 +13,13 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from plugin.errors import ConfigurationError, SignatureError, UnknownEndpoint
 from plugin.pipeline.receive import Receiver
-from plugin.registry import adapters
-from plugin.storage.inbox import Inbox
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 2**20  # bytes
 
 
-def webhooks(receiver: Receiver, inbox: Inbox) -> Blueprint:
+def webhooks(receiver: Receiver) -> Blueprint:
     """``POST /webhooks/<crm>`` and, for accounts with an address of their own,
     ``…/<endpoint>[/<topic>]``.
 
@@ -60,10 +58,8 @@ def webhooks(receiver: Receiver, inbox: Inbox) -> Blueprint:
     @blueprint.errorhandler(RequestEntityTooLarge)
     def too_large(_error: RequestEntityTooLarge) -> Response:
         crm = str((request.view_args or {}).get("crm"))
-        if crm in adapters():  # a stranger makes up no counters
-            log.info("delivery refused: %s sent more than %s bytes", crm, MAX_BODY)
-            inbox.count("too_large", crm)
-        return _said(f"more than {MAX_BODY} bytes", receiver.too_large_status(crm))
+        status = receiver.refuse_too_large(crm, most=MAX_BODY)
+        return _said(f"more than {MAX_BODY} bytes", status)
 
     @blueprint.errorhandler(sa.exc.SQLAlchemyError)
     @blueprint.errorhandler(OSError)
