@@ -22,7 +22,7 @@ from plugin.pipeline.lanes import Lane
 from plugin.ports import CreatedTasks, CrmTask, Failure, Session, TaskDraft, TaskUpdate
 from plugin.referral.model import Priority
 from plugin.storage import hints, tasks
-from plugin.storage.accounts import LONGEST_WAIT, Account
+from plugin.storage.accounts import Account, put_off_until
 from plugin.storage.among import among
 from plugin.storage.database import Database
 from plugin.storage.hints import HintKind
@@ -296,10 +296,11 @@ class Outbox:
     ) -> tuple[Sequence[sa.Row[Any]], dict[str, CrmTask]]:
         """These as they are in the CRM now, by id; what nobody can read is left as it is there."""
         present, odd = self._present(rows)
-        with self._lane.write() as connection:
-            for row in rows:
-                if row.crm_id in odd:
-                    _unreadable(connection, row, odd[row.crm_id])
+        if odd:
+            with self._lane.write() as connection:
+                for row in rows:
+                    if row.crm_id in odd:
+                        _unreadable(connection, row, odd[row.crm_id])
         return [row for row in rows if row.crm_id not in odd], present
 
     def _present(self, rows: Sequence[sa.Row[Any]]) -> tuple[dict[str, CrmTask], dict[str, str]]:
@@ -375,8 +376,7 @@ class Outbox:
 def settled_at(sent_at: int, now: int) -> int:
     """When a task whose making had no answer is looked for; now, where it was sent so far ahead
     that nobody can have meant it: then the clock was set back."""
-    at = sent_at + SETTLE
-    return at if at <= now + LONGEST_WAIT else now
+    return put_off_until(sent_at + SETTLE, now)
 
 
 def _not_sent(connection: sa.Connection, rows: Iterable[sa.Row[Any]]) -> None:

@@ -10,7 +10,7 @@ from plugin.pipeline.lanes import Lane
 from plugin.ports import SIGNATURE_ONLY, Session
 from plugin.secrets import Vault
 from plugin.storage import accounts
-from plugin.storage.accounts import LONGEST_WAIT, Account
+from plugin.storage.accounts import Account, put_off_until
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,7 @@ def subscription_due_at(account: Account, now: int) -> int | None:
     since = account.subscribed_at
     if since is None:
         return None
-    at = max(since + DAY, account.subscribe_after or 0)
-    return at if at <= now + LONGEST_WAIT else now
+    return put_off_until(max(since + DAY, account.subscribe_after or 0), now)
 
 
 def put_off(account: Account, lane: Lane, *, until: int) -> None:

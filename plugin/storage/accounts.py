@@ -42,6 +42,11 @@ def has_come(
     return at <= now, at > now + LONGEST_WAIT
 
 
+def put_off_until(at: int, now: int) -> int:
+    """``has_come`` for an instant at hand: when it comes; ``now`` where it lies too far ahead."""
+    return at if at <= now + LONGEST_WAIT else now
+
+
 @dataclass(frozen=True, kw_only=True)
 class Account:
     """One connected account with its settings. Secrets are still encrypted."""
@@ -103,8 +108,8 @@ class Account:
     def waits_until(self, now: int) -> int:
         """When it may be worked for again, in UTC milliseconds; 0 where it may now. Nobody waits
         for longer than a day: else the clock was set back meanwhile."""
-        until = self.blocked_until or 0
-        return until if now < until <= now + LONGEST_WAIT else 0
+        until = put_off_until(self.blocked_until or 0, now)
+        return until if until > now else 0
 
     def day(self, moment: datetime) -> date:
         """The calendar day of an instant in the account's time zone."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from plugin.storage.accounts import LONGEST_WAIT, has_come
+from plugin.storage.accounts import has_come, put_off_until
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
@@ -120,7 +120,7 @@ def first_due(
         )
     )
     times = [at for at in connection.execute(firsts).scalars() if at is not None]
-    return min((at if at <= now + LONGEST_WAIT else now for at in times), default=None)
+    return min((put_off_until(at, now) for at in times), default=None)
 
 
 def clear(
