@@ -34,7 +34,7 @@ from plugin.secrets import Vault
 from plugin.storage import accounts, hints, tasks
 from plugin.storage.accounts import Account, milliseconds
 from plugin.storage.among import among
-from plugin.storage.database import Database
+from plugin.storage.database import DATABASE_AWAY, Database
 from plugin.storage.hints import Hint, HintKind
 from plugin.storage.tables import alias, contact, contact_deal
 from plugin.storage.tasks import TaskState
@@ -42,11 +42,6 @@ from plugin.texts import task_text
 
 log = logging.getLogger(__name__)
 
-DATABASE_AWAY = (
-    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError,
-    OSError,
-)  # fmt: skip
-"""Locked, restarting or full: no contact's fault, and over by itself."""
 PORTION = 500
 """Hints that are marked in one transaction."""
 MISSING_GRACE = 60_000  # milliseconds: a record that vanished unannounced may just be merging
@@ -96,7 +91,7 @@ class Reconciler:
         """Bring these contacts in order; one that cannot be is parked, alone."""
         try:
             self._reconcile(batch)
-        except (LeaseLost, *DATABASE_AWAY):
+        except (LeaseLost, OSError, *DATABASE_AWAY):
             raise
         except CrmRejected as error:
             self._halve(batch, str(error))

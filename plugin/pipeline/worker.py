@@ -20,7 +20,6 @@ from plugin.errors import LeaseLost, PluginError
 from plugin.pipeline.bell import Bell
 from plugin.pipeline.digest import Digest
 from plugin.pipeline.lanes import DIGEST, Claimed, Lane, Lanes, wake_all
-from plugin.pipeline.reconcile import DATABASE_AWAY
 from plugin.pipeline.retention import EVERY, RETENTION, WHILE_MORE, forget_old
 from plugin.pipeline.schedule import next_at, nothing_due
 from plugin.pipeline.turn import Turn, Workshop
@@ -29,7 +28,7 @@ from plugin.secrets import Vault
 from plugin.settings import Settings
 from plugin.storage import accounts, deliveries
 from plugin.storage.accounts import Account
-from plugin.storage.database import Database
+from plugin.storage.database import DATABASE_AWAY, Database
 
 log = logging.getLogger(__name__)
 
@@ -288,11 +287,9 @@ class Worker:
             adapter = self._adapters[account.crm]
             session = self._session(adapter, account)
             return Turn(self._shop, adapter, account, session, claimed.lane).take()
-        except LeaseLost:
+        except (LeaseLost, *DATABASE_AWAY):
             raise
         except Exception as error:
-            if isinstance(error, sa.exc.SQLAlchemyError) and isinstance(error, DATABASE_AWAY):
-                raise
             # Whatever is wrong with one account must not keep the others waiting.
             log.exception("account %s stumbled", account.id)
             self._set_aside(account, claimed.lane, error)

@@ -53,6 +53,10 @@ CLIENT_OPTIONS: Mapping[str, int] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 5_000,  # milliseconds in which what was sent must be acknowledged
 }
+DATABASE_AWAY = (
+    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError,
+)  # fmt: skip
+"""Locked, restarting or full: nobody's fault, and over by itself."""
 LISTEN_FOR = 1.0  # seconds at a time
 POOL = 10  # connections kept open per process
 OVERFLOW = 64  # more of them, while so many threads are at it
