@@ -230,7 +230,7 @@ def _require_closed(parts: Parts, account: Account) -> None:
     fields stay until somebody mended the cause."""
     with parts.database.read() as connection:
         left = connection.execute(
-            sa.select(task.c.state, task.c.crm_id, task.c.target_id, task.c.reason).where(
+            sa.select(task.c.crm_id, task.c.target_id, task.c.reason).where(
                 task.c.account_id == account.id,
                 task.c.state.in_((TaskState.REFUSED, TaskState.WITHDRAWING)),
             )

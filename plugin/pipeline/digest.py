@@ -247,8 +247,11 @@ class Digest:
                 among(tombstone.c.hash, (grave for _, grave in graves)),
             )
         )
-        found = ((row.account_id, graves.get((row.account_id, row.hash))) for row in lying)
-        return {(account_id, subject) for account_id, subject in found if subject is not None}
+        return {
+            (row.account_id, erased)
+            for row in lying
+            if (erased := graves.get((row.account_id, row.hash))) is not None
+        }
 
     def _redact(
         self,

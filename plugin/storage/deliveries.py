@@ -197,5 +197,4 @@ def discard(connection: sa.Connection, *, first: int, last: int, limit: int) -> 
         .limit(limit)
         .with_for_update()
     )
-    ids = connection.execute(oldest).scalars().all()
-    return connection.execute(sa.delete(delivery).where(among(delivery.c.id, ids))).rowcount
+    return connection.execute(sa.delete(delivery).where(delivery.c.id.in_(oldest))).rowcount

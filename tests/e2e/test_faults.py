@@ -382,22 +382,34 @@ def test_a_task_the_crm_refuses_is_shown_and_holds_nobody_up(
     assert f"refused     task ask_origin on {anna}: VALIDATION_ERROR" in plant.call("status").stdout
 
 
+def tell_oddly(
+    monkeypatch: pytest.MonkeyPatch, path: str, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    """From now on HubSpot's answers to these calls are odd."""
+    whole = Client.send
+
+    def send(self: Client, method: str, at: str, **more: Any) -> Any:
+        answer = whole(self, method, at, **more)
+        if path in at and isinstance(answer, dict):
+            for record in answer.get("results", ()):
+                spoil(record)
+        return answer
+
+    monkeypatch.setattr(Client, "send", send)
+
+
 def test_a_task_that_is_always_told_oddly_holds_nobody_up(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was made, but nobody can read the answers about it: it is shown, never made again, and
     all others are made."""
     plant.settle()
-    whole = Client.send
 
-    def send(self: Client, *words: Any, **more: Any) -> Any:
-        answer = whole(self, *words, **more)
-        for record in answer.get("results", ()) if isinstance(answer, dict) else ():
-            if "Anna" in str(record.get("properties", {}).get("hs_task_subject")):
-                record["id"] = None
-        return answer
+    def spoil(record: dict[str, Any]) -> None:
+        if "Anna" in str(record.get("properties", {}).get("hs_task_subject")):
+            record["id"] = None
 
-    monkeypatch.setattr(Client, "send", send)
+    tell_oddly(monkeypatch, "/", spoil)
     anna, bernd, dora = (plant.contact(name, "Keller") for name in ("Anna", "Bernd", "Dora"))
     for one in (anna, bernd):
         plant.bought(one)
@@ -415,22 +427,6 @@ def test_a_task_that_is_always_told_oddly_holds_nobody_up(
     assert plant.rows("SELECT state FROM task ORDER BY id") == [("refused",), ("open",), ("open",)]
     assert f"refused     task ask_origin on {anna}: " in plant.call("status").stdout
     assert state(plant) == "working"
-
-
-def tell_oddly(
-    monkeypatch: pytest.MonkeyPatch, path: str, spoil: Callable[[dict[str, Any]], None]
-) -> None:
-    """From now on HubSpot's answers to these calls are odd."""
-    whole = Client.send
-
-    def send(self: Client, method: str, at: str, **more: Any) -> Any:
-        answer = whole(self, method, at, **more)
-        if path in at:
-            for record in answer["results"]:
-                spoil(record)
-        return answer
-
-    monkeypatch.setattr(Client, "send", send)
 
 
 def test_a_deal_that_is_always_told_oddly_holds_nobody_up(
