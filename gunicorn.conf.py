@@ -16,7 +16,9 @@ threads = 16
 worker_connections = 512  # of a process; a new one takes the place of the oldest that waits
 timeout = 30
 graceful_timeout = 30
-keepalive = 30
+# Longer than proxies keep theirs (nginx and AWS 60 seconds, Heroku 90, Caddy 120): a delivery that
+# a proxy sends just as the connection closes here would be answered with 502.
+keepalive = 150
 limit_request_line = 4094
 limit_request_fields = 60
 # Where a worker shows that it lives: memory, where there is such a place. A full disk would end

@@ -20,6 +20,9 @@ APPLICATION = "plugin.sandbox.bottlecrm.inside.wsgi:application"
 ADMIN_EMAIL = "admin@firma.example.com"
 ORGANISATION = "IT-Haus Beispiel"
 SETTINGS = {"timezone": TIME_ZONE, "default_currency": CURRENCY, "default_country": "DE"}
+KEEP_ALIVE = "600"
+"""Seconds for which BottleCRM keeps a connection. gunicorn's own 2 are over while people wait for
+the plugin, and a call that is sent as the connection closes has no answer."""
 TARGET = re.compile(r"Webhooks go to (\S+)")
 
 
@@ -52,6 +55,7 @@ class BottleStage:
             CRM,
             *("gunicorn", APPLICATION, "--bind", self.url.removeprefix("http://")),
             *("--threads", "8", "--no-control-socket", "--graceful-timeout", "2"),
+            *("--keep-alive", KEEP_ALIVE),
             home=Home(python=made.python, folder=folder, environ=inside(database, folder)),
         )
         processes.wait_for(self.running, f"{self.url}/story/clock")
