@@ -230,7 +230,7 @@ def _require_closed(parts: Parts, account: Account) -> None:
     fields stay until somebody mended the cause."""
     with parts.database.read() as connection:
         left = connection.execute(
-            sa.select(task.c.crm_id, task.c.target_id, task.c.reason).where(
+            sa.select(task.c.crm_id, task.c.target_id, task.c.state, task.c.reason).where(
                 task.c.account_id == account.id,
                 task.c.state.in_((TaskState.REFUSED, TaskState.WITHDRAWING)),
             )
@@ -238,7 +238,8 @@ def _require_closed(parts: Parts, account: Account) -> None:
     if left:
         first = left[0]
         which = first.crm_id or f"one of contact {first.target_id}"
-        why = "not known yet whether it was made" if first.crm_id is None else first.reason
+        refused = first.state == TaskState.REFUSED
+        why = first.reason if refused else "not known yet whether it was made"
         raise PluginError(
             f"{len(left)} tasks could not be closed ({which}: {why}); "
             f"the fields were kept and account {account.crm_id} is paused: try again"
