@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from hypothesis import settings
 
 from plugin.storage.database import Database
 from tests.databases import NO_SERVER, Databases, Files, programs, serving
 
 KINDS = ("sqlite", "postgresql")
+
+# The same examples in every run, and none fails because the machine was busy with something else.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
