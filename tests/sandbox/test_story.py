@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import re
 import signal
@@ -311,7 +312,18 @@ def test_only_this_machine_tells_a_worker_the_time() -> None:
         StoryClock("http://crm.example.com/sandbox/clock")
 
 
+@pytest.fixture
+def no_other_demo() -> Iterator[None]:
+    """There is one folder for it, and tests run side by side."""
+    folder = ROOT / "instance"
+    folder.mkdir(exist_ok=True)
+    with (folder / "demo.tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_other_demo")
 def test_the_demo_comes_out_as_the_story_says() -> None:
     """``make demo EXIT=1`` ends by itself, with 0."""
     done = subprocess.run(
@@ -326,6 +338,7 @@ def test_the_demo_comes_out_as_the_story_says() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_other_demo")
 def test_an_interrupted_demo_leaves_nothing_running() -> None:
     """Whoever answered at the addresses it told is gone."""
     with subprocess.Popen(
