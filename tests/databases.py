@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -104,6 +105,14 @@ class Server:
             **_unprivileged(),
         )
 
+    def only_read(self, url: str, *, on: bool) -> None:
+        """Whether this database takes no writes, as hosters have it where the disk gets full; all
+        who were connected are cut off."""
+        name = sa.make_url(url).database
+        self._execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {on}")
+        those = f"FROM pg_stat_activity WHERE datname = '{name}'"
+        self._execute(f"SELECT pg_terminate_backend(pid) {those}")
+
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://{ROLE}@/{name}?host={self._folder / 'data'}"
 
@@ -116,6 +125,17 @@ class Server:
         )
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """For this process no file grows any more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from plugin.sandbox.records import Fault, Sandbox
 from plugin.sandbox.server import serving
 from plugin.storage.database import Database
 from plugin.storage.tables import account, delivery
+from tests.databases import full_disk
 from tests.e2e.installation import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -345,6 +346,21 @@ def test_a_file_that_is_no_database_is_left_alone(shell: Shell) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == "DATABASE_URL: no database there: file is not a database\n"
     assert file.read_text() == "shopping list\n" * 100
+
+
+@pytest.mark.sqlite("a disk")
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("line", ["status", "worker --until-idle"])
+def test_a_full_disk_is_no_fault_of_the_settings(shell: Shell, line: str, old: bool) -> None:
+    """Exit 1, which a service manager tries again, and soon there is room."""
+    if old:
+        (shell.folder / "referrals.db").touch()
+        shell.environ["DATABASE_URL"] = f"sqlite:///{shell.folder}/referrals.db"
+    with full_disk():
+        ran = shell.run(line)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "DATABASE_URL: the database cannot be used: disk I/O error\n"
+    assert shell.run(line).code == 0
 
 
 @contextmanager

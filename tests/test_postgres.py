@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from plugin.storage.database import MIGRATIONS, Database
+from plugin.storage.database import DATABASE_AWAY, MIGRATIONS, Database
 from plugin.storage.inbox import Inbox
 from plugin.storage.tables import account, counter, metadata
 from tests.databases import Databases, Server
@@ -162,6 +162,27 @@ def test_a_connection_lost_in_a_transaction_leaves_nothing(database: Database) -
     with database.write() as connection:
         assert connection.execute(sa.select(counter)).all() == []
         connection.execute(sa.insert(counter), row)
+
+
+def test_a_database_that_only_reads_is_away_until_it_takes_writes(server: Server) -> None:
+    """`/health` would say so, too; no connection made meanwhile is used when it is over."""
+    with (
+        server.fresh() as url,
+        closing(Database(url)) as database,
+        closing(Inbox(database, lambda: NOW)) as inbox,
+    ):
+        inbox.probe()
+        server.only_read(url, on=True)
+        for _ in range(3):
+            with pytest.raises(DATABASE_AWAY, match="read-only"):
+                inbox.probe()
+            with pytest.raises(DATABASE_AWAY, match="read-only"):
+                inbox.put(crm="hubspot", endpoint="", body=b"[]")
+        code, _, err = ended(start(url, "worker", "--until-idle"))
+        assert (code, "no database there" in err, "read-only" in err) == (1, True, True)
+
+        server.only_read(url, on=False)
+        inbox.put(crm="hubspot", endpoint="", body=b"[]")
 
 
 def test_a_host_that_vanishes_is_noticed_soon(server: Server) -> None:

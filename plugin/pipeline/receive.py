@@ -123,7 +123,7 @@ class Receiver:
         if not endpoint:
             return _Sender(crm_id="", secrets=self._settings.crm(crm).secrets)
         known = self._senders.get((crm, endpoint))
-        if known and self._now_ms() - known[0] < younger_than:
+        if known and 0 <= self._now_ms() - known[0] < younger_than:  # less: the clock was set back
             return known[1]
         with self._database.read() as connection:
             row = connection.execute(

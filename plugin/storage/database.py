@@ -8,6 +8,7 @@ processes).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -45,7 +46,8 @@ SERVER_OPTIONS = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-CLIENT_OPTIONS: Mapping[str, int] = {
+CLIENT_OPTIONS: Mapping[str, int | str] = {
+    "target_session_attrs": "read-write",  # of several hosts never the one that only reads
     # Of a host that vanished: who waits for it hears so within 10 seconds, then tries the others.
     "connect_timeout": 5,  # seconds, as are the next two
     "keepalives_idle": 5,
@@ -57,6 +59,8 @@ DATABASE_AWAY = (
     sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError,
 )  # fmt: skip
 """Locked, restarting or full: nobody's fault, and over by itself."""
+PASSING = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR")
+"""How the names of those of SQLite's errors begin that are over by themselves."""
 LISTEN_FOR = 1.0  # seconds at a time
 POOL = 10  # connections kept open per process
 OVERFLOW = 64  # more of them, while so many threads are at it
@@ -106,9 +110,7 @@ class Database:
             if not path.exists():  # an admin may have given an old one to a group
                 path.touch(mode=0o600)  # SQLite gives what it puts beside it the same mode
         except OSError as error:
-            raise ConfigurationError(
-                f"DATABASE_URL: {error.filename} cannot be made: {error.strerror}"
-            ) from error
+            raise _no_file(error) from error
         self._lock_path = path.with_name(path.name + ".lock")
 
     def _engine(self) -> sa.Engine:
@@ -269,15 +271,16 @@ class Database:
         try:
             if self.is_current():
                 return
+            if not self.is_sqlite:
+                raise ConfigurationError(
+                    "The database schema is not up to date: run `python -m plugin db upgrade` "
+                    "first."
+                )
+            self.upgrade()
         except sa.exc.DatabaseError as error:
-            away = isinstance(error, sa.exc.OperationalError) and not self.is_sqlite
-            kind = DatabaseUnavailable if away else ConfigurationError
-            raise kind(f"DATABASE_URL: no database there: {said(error)}") from error
-        if not self.is_sqlite:
-            raise ConfigurationError(
-                "The database schema is not up to date: run `python -m plugin db upgrade` first."
-            )
-        self.upgrade()
+            raise _no_database(error) from error
+        except OSError as error:  # of the lock file
+            raise _no_file(error) from error
 
     def forget_freed_pages(self) -> bool:
         """After an erasure: nothing of the erased rows stays in free pages or in the log. False
@@ -296,6 +299,22 @@ class Database:
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_TIMEOUT * 1000:.0f}")
         return not busy
+
+
+def _no_database(error: sa.exc.DatabaseError) -> ConfigurationError | DatabaseUnavailable:
+    """A fault of the settings, or one that is over by itself: a server away, a full disk."""
+    sqlite_name = getattr(error.orig, "sqlite_errorname", "")
+    if sqlite_name.startswith(PASSING):
+        return DatabaseUnavailable(f"DATABASE_URL: the database cannot be used: {said(error)}")
+    away = isinstance(error, sa.exc.OperationalError) and not sqlite_name
+    kind = DatabaseUnavailable if away else ConfigurationError
+    return kind(f"DATABASE_URL: no database there: {said(error)}")
+
+
+def _no_file(error: OSError) -> ConfigurationError | DatabaseUnavailable:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    kind = DatabaseUnavailable if full else ConfigurationError
+    return kind(f"DATABASE_URL: {error.filename} cannot be made: {error.strerror}")
 
 
 def said(error: sa.exc.DBAPIError) -> str:

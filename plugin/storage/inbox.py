@@ -76,7 +76,7 @@ class Inbox:
         )
 
     def probe(self) -> None:
-        """Raises what ``put`` would raise now, as far as that shows without storing anything."""
+        """Raises what ``put`` would raise now; leaves nothing behind."""
         self._send(None)
 
     def _send(self, row: Mapping[str, Any] | None) -> None:
@@ -168,6 +168,8 @@ class Inbox:
                         tuple(row[name] for row in rows for name in COLUMNS),
                     )
                     self._database.notify(connection)
+                elif group:
+                    _try(connection, at=self._now())
                 for (name, subject), n in sorted(counts.items()):  # in one order: no deadlocks
                     count(connection, name, subject, at=self._now(), by=n)
         except Exception as error:  # noqa: BLE001 - handed to the waiting requests, which raise it
@@ -192,6 +194,15 @@ class Inbox:
     def _take(self) -> list[_Parcel]:
         with self._guard:
             return [self._parcels.popleft() for _ in range(min(MAX_GROUP, len(self._parcels)))]
+
+
+def _try(connection: sa.Connection, *, at: int) -> None:
+    """Store a delivery and take it back: that the disk is full, or that the database may only be
+    read, does not show before."""
+    empty = dict.fromkeys(COLUMNS, "") | {"received_at": at, "body": b""}
+    tried = sa.insert(delivery).returning(delivery.c.id)
+    stored = connection.execute(tried, empty).scalar_one()
+    connection.execute(sa.delete(delivery).where(delivery.c.id == stored))
 
 
 def count(connection: sa.Connection, name: str, subject: str, *, at: int, by: int = 1) -> None:

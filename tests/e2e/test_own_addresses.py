@@ -125,6 +125,20 @@ def test_a_secret_made_by_hand_may_be_rotated(open_shop: ExitStack, databases: D
     assert set(shop.crm.flush()) == {401}
 
 
+def test_a_replaced_secret_is_over_though_the_clock_is_set_back(databases: Databases) -> None:
+    """What was read before seems to be of the future then."""
+    with ExitStack() as stack:
+        shop = shop_of("bottlecrm", stack, databases)
+        shop.crm.contact("Erika", "Beispiel")
+        late = list(shop.crm.deliveries)
+        assert set(shop.crm.flush()) == {204}
+
+        shop.wait(hours=-1)
+        shop.command("secret", "bottlecrm", "--replace", typed="whsec_another-one-of-the-crm\n")
+        shop.crm.deliveries[:] = late
+        assert set(shop.crm.flush()) == {401}
+
+
 def test_an_outdated_signature_is_accepted_until_told_not_to(
     open_shop: ExitStack, databases: Databases
 ) -> None:

@@ -14,7 +14,7 @@ from plugin.storage import inbox as module
 from plugin.storage.database import Database
 from plugin.storage.inbox import COUNT_EVERY, MAX_GROUP, Inbox
 from plugin.storage.tables import counter, delivery
-from tests.databases import busy
+from tests.databases import busy, full_disk
 
 NOW = 1_800_000_000_000  # milliseconds
 PATIENCE = 10.0  # seconds
@@ -257,6 +257,16 @@ def test_a_probe_tells_whether_a_delivery_could_be_stored(
     if database.is_sqlite:  # elsewhere writers do not wait for each other
         with busy(database), pytest.raises(TimeoutError):
             inbox.probe()
+
+
+@pytest.mark.sqlite("a disk")
+def test_a_probe_sees_a_full_disk(inbox: Inbox, database: Database) -> None:
+    """A load balancer asks elsewhere; when there is room again, all is well."""
+    put(inbox, b"[1]")
+    with full_disk(), pytest.raises(sa.exc.OperationalError):
+        inbox.probe()
+    inbox.probe()
+    assert stored(database) == [b"[1]"]
 
 
 def test_the_writing_thread_begins_with_the_first_delivery(inbox: Inbox) -> None:
