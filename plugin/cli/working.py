@@ -49,8 +49,8 @@ def worker(until_idle: bool) -> None:
     def stop(_signal: int, _frame: object) -> None:
         working.stop()
 
-    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     if not working.run(until_idle=until_idle):
         # A call that hangs would keep the process: it ends here, as after a crash.
         log.warning("ended before all that was in hand was done; it is taken up again")
