@@ -274,7 +274,7 @@ class LateHandshake(ssl.SSLContext):
     """Of a server that shakes hands when the client is about to give up."""
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        time.sleep(0.9)
+        time.sleep(2.0)
         return super().wrap_socket(*args, **kwargs)
 
 
@@ -287,11 +287,11 @@ def test_all_steps_of_a_call_have_one_deadline(
     tls = LateHandshake(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    monkeypatch.setattr(client_module, "TIMEOUT", (1.0, 1.0))
+    monkeypatch.setattr(client_module, "TIMEOUT", (3.0, 3.0))
     body = {"a": "x" * (12 * MEBIBYTE)}
 
     def say(connection: socket.socket) -> None:
-        time.sleep(0.6)
+        time.sleep(2.5)
         connection.settimeout(0.1)
         with suppress(TimeoutError):
             while connection.recv(MEBIBYTE):
@@ -307,7 +307,7 @@ def test_all_steps_of_a_call_have_one_deadline(
             client.send("POST", "/x", budget=RateBudget(1000, 1.0), body=body)
         took = time.monotonic() - started
     assert (len(server.heard), client.calls) == (1, 1)
-    assert took < 2.3
+    assert took < 7.2
 
 
 # ----------------------------------------------------------------------------- headers
