@@ -49,7 +49,7 @@ def crm() -> Iterator[Crm]:
 def send(crm: Crm, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
     headers = headers or {"X-Api-Key": crm.token}
     return requests.request(
-        method, f"{crm.url}/api/v1/{path}", json=body, headers=headers, timeout=5
+        method, f"{crm.url}/api/v1/{path}", json=body, headers=headers, timeout=20
     )
 
 
@@ -105,7 +105,7 @@ class Replay:
             params=parse_qsl(url.query),
             data=None if body is None else self._ours(json.dumps(body)),
             headers=headers,
-            timeout=5,
+            timeout=20,
         )
 
     def learn(self, recorded: Any, ours: Any) -> None:
@@ -325,7 +325,7 @@ def found(crm: Crm, kind: str, *where: Mapping[str, Any], **params: str) -> list
         f"{crm.url}/api/v1/{kind}",
         params={"searchParams": json.dumps(search)},
         headers={"X-Api-Key": crm.token},
-        timeout=5,
+        timeout=20,
     )
     listed: list[Any] = answer.json()["list"]
     return listed

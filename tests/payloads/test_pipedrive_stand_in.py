@@ -47,7 +47,7 @@ def call(crm: Crm, method: str, path: str, body: Any = None, **headers: str) -> 
 
 def _send(crm: Crm, method: str, path: str, body: Any, **headers: str) -> requests.Response:
     sent = {"x-api-token": crm.token} | headers
-    return requests.request(method, crm.url + path, json=body, headers=sent, timeout=5)
+    return requests.request(method, crm.url + path, json=body, headers=sent, timeout=20)
 
 
 def rating_field(crm: Crm) -> Any:

@@ -28,7 +28,7 @@ def served() -> Iterator[tuple[Sandbox, str]]:
 def test_it_answers_over_http(served: tuple[Sandbox, str]) -> None:
     """The same wire as without a server."""
     _, url = served
-    answer = requests.get(f"{url}/account-info/2026-09/details", headers=TOKEN, timeout=5)
+    answer = requests.get(f"{url}/account-info/2026-09/details", headers=TOKEN, timeout=20)
     assert (answer.status_code, answer.json()["portalId"]) == (200, 4711001)
     assert answer.json()["uiDomain"] == url.removeprefix("http://")
 
@@ -36,22 +36,22 @@ def test_it_answers_over_http(served: tuple[Sandbox, str]) -> None:
 def test_an_answer_without_body_ends(served: tuple[Sandbox, str]) -> None:
     """204 and nothing after it."""
     _, url = served
-    answer = requests.delete(f"{url}/crm/objects/2026-09/contacts/1", headers=TOKEN, timeout=5)
+    answer = requests.delete(f"{url}/crm/objects/2026-09/contacts/1", headers=TOKEN, timeout=20)
     assert (answer.status_code, answer.content) == (204, b"")
 
 
 def test_a_dropped_answer_is_a_broken_connection(served: tuple[Sandbox, str]) -> None:
     """The work is done, and the caller cannot know."""
     _, url = served
-    requests.post(f"{url}/sandbox/faults", json=[{"drop": True}], timeout=5)
+    requests.post(f"{url}/sandbox/faults", json=[{"drop": True}], timeout=20)
     with pytest.raises(requests.ConnectionError):
         requests.post(
             f"{url}/crm/objects/2026-09/contacts",
             json={"properties": {"firstname": "Ana"}},
             headers=TOKEN,
-            timeout=5,
+            timeout=20,
         )
-    state = requests.get(f"{url}/sandbox/state", timeout=5).json()
+    state = requests.get(f"{url}/sandbox/state", timeout=20).json()
     assert [contact["properties"]["firstname"] for contact in state["contacts"]] == ["Ana"]
 
 

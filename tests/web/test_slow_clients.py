@@ -92,6 +92,14 @@ def answered(door: Door, body: bytes = b"[]") -> int:
         return status_in(rest(client))
 
 
+def stores(door: Door) -> bool:
+    """Whether a CRM's delivery is taken; it may still be busy with others."""
+    try:
+        return answered(door) == 204
+    except OSError:
+        return False
+
+
 # ----------------------------------------------------------------- others are served
 
 
@@ -156,7 +164,7 @@ def test_a_rush_at_the_door_ends_no_process(hasty: Door) -> None:
                 client.send(ends[number % len(ends)])
             if number % 3 == 0:
                 client.close()
-    eventually(lambda: answered(hasty) == 204)
+    eventually(lambda: stores(hasty))
     log = hasty.log.read_text("utf-8")
 
     assert log.count("Booting worker") == 1
