@@ -1,15 +1,33 @@
-"""WSGI applications on the loopback, for real HTTP."""
+"""Ports of the loopback, and WSGI applications there, for real HTTP."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 POLL = 0.02  # seconds until a server notices that it should stop
+FIRST_PORT, PORTS = 12_000, 4_000
+
+_next = itertools.count(os.getpid())
+
+
+def free_port() -> int:
+    """A port nobody listens at. Below those the system gives to clients, and in a range of this
+    process's own: until the server starts nobody else must get it."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for _ in range(PORTS):
+        port = FIRST_PORT + worker % 5 * PORTS + next(_next) % PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Quiet(WSGIRequestHandler):

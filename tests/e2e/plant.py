@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,25 +28,10 @@ from plugin.storage.tasks import key_in
 from tests.databases import Databases
 from tests.e2e import installation
 from tests.e2e.installation import let_leases_run, run_command, work_until_idle
+from tests.listening import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0  # seconds
-FIRST_PORT, PORTS = 12_000, 4_000
-
-
-_next = itertools.count(os.getpid())
-
-
-def free_port() -> int:
-    """A port nobody listens at. Below those the system gives to clients, and in a range of this
-    process's own: until the server starts nobody else must get it."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for _ in range(PORTS):
-        port = FIRST_PORT + worker % 5 * PORTS + next(_next) % PORTS
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 class Plant:

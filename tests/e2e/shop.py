@@ -26,7 +26,7 @@ from plugin.storage.accounts import Account
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
 from tests.e2e.installation import let_leases_run, run_command, serving, work_until_idle
-from tests.e2e.plant import free_port
+from tests.listening import free_port
 from tests.stand_in import Seen, StandIn
 
 SHARED_SECRET = "a-secret-that-accounts-share"

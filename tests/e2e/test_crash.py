@@ -29,8 +29,8 @@ from plugin.sandbox.webhooks import sign
 from plugin.storage.database import Database
 from plugin.storage.tasks import key_in
 from tests.databases import Databases
-from tests.e2e.plant import ROOT, Plant, free_port, running
-from tests.listening import listening
+from tests.e2e.plant import ROOT, Plant, running
+from tests.listening import free_port, listening
 
 PATIENCE = 60.0  # seconds
 TAKEN_OVER = 15.0  # seconds after which somebody else must have gone on

@@ -15,8 +15,8 @@ from plugin.pipeline import receive
 from plugin.settings import load_settings
 from tests.databases import Databases, contents
 from tests.e2e.installation import serving
-from tests.e2e.plant import free_port
 from tests.e2e.shop import Shop, opened
+from tests.listening import free_port
 from tests.stand_in import Outgoing
 
 FIRST = "a-test-key-of-32-characters-long"

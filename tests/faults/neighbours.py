@@ -22,9 +22,9 @@ from plugin.sandbox.webhooks import sign
 from plugin.storage.database import Database
 from plugin.storage.tables import delivery, hint
 from tests.e2e.installation import run_command
-from tests.e2e.plant import free_port
 from tests.faults.processes import Process, wait_for_web
 from tests.faults.weather import Environ, Start, Weather, serving, wait_until
+from tests.listening import free_port
 
 PATIENCE = 60.0  # seconds until something that has to happen has happened
 FIRST_PORTAL = 4_711_001

@@ -23,7 +23,6 @@ from plugin.sandbox.webhooks import Outbox
 from plugin.storage.database import Database
 from plugin.storage.tables import lane
 from tests.e2e.installation import run_command
-from tests.e2e.plant import free_port
 from tests.faults import invariants, processes
 from tests.faults.ground import Ground
 from tests.faults.plan import CRM, KINDS, Fault, Plan
@@ -31,6 +30,7 @@ from tests.faults.post import Post
 from tests.faults.processes import Process
 from tests.faults.town import Town, forgery
 from tests.faults.weather import Weather, serving, wait_until
+from tests.listening import free_port
 
 DEADLINE = 90.0  # seconds until everything must have settled
 LINGERS = 3.0  # seconds that bad weather waits for more calls

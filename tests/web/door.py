@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plugin.sandbox.webhooks import sign
+from tests.listening import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -54,9 +55,7 @@ class Door:
 @contextmanager
 def opened(folder: Path, *options: str, conf: Path = ROOT / "gunicorn.conf.py") -> Iterator[Door]:
     """gunicorn with the repository's settings, or others."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = folder / "log"
     with log.open("wb") as written:
         process = subprocess.Popen(
