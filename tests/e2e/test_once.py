@@ -4,6 +4,7 @@ nothing is written where nothing differs."""
 from __future__ import annotations
 
 from collections import Counter
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -92,7 +93,8 @@ def come_to_an_ask(plant: Plant, contact_id: str) -> None:
     """Delighted twice: enthusiasm."""
     plant.rate(contact_id, "delighted")
     plant.travel(days=1)
-    plant.change(contact_id, spiral_rated_on=plant.present().date().isoformat())
+    today = plant.present().astimezone(ZoneInfo(plant.crm.portal.time_zone)).date()
+    plant.change(contact_id, spiral_rated_on=today.isoformat())
 
 
 def hinder(plant: Plant, path: str) -> None:
