@@ -21,10 +21,10 @@ from plugin.ports import Adapter, Session
 from plugin.registry import adapter as adapter_of
 from plugin.registry import adapters
 from plugin.settings import load_settings
-from plugin.storage import accounts, hints
+from plugin.storage import accounts, aliases, hints
 from plugin.storage.accounts import Account
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import alias, contact
+from plugin.storage.tables import contact
 
 LANE_PATIENCE = 60.0  # seconds a command waits for a lane that a worker holds
 
@@ -102,12 +102,7 @@ def words_for(account: Account, every: Sequence[Account]) -> str:
 
 def moved_to(connection: sa.Connection, account: Account, contact_id: str) -> str | None:
     """The contact that a merged-away id means now; None where it was not merged."""
-    new_id: str | None = connection.scalar(
-        sa.select(alias.c.new_id).where(
-            alias.c.account_id == account.id, alias.c.old_id == contact_id
-        )
-    )
-    return new_id
+    return aliases.present_ids(connection, account.id, [contact_id]).get(contact_id)
 
 
 class _Crm(click.ParamType[Adapter]):

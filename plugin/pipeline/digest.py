@@ -21,13 +21,13 @@ from plugin.ports import Adapter, Declaration, Event, EventKind, Parsed, Receive
 from plugin.referral.names import split_referrers, text_key
 from plugin.referral.ratings import SCORE
 from plugin.secrets import Vault
-from plugin.storage import accounts, changes, deliveries, hints, inbox
+from plugin.storage import accounts, aliases, changes, deliveries, hints, inbox
 from plugin.storage.accounts import Account, milliseconds
 from plugin.storage.among import among
-from plugin.storage.database import Database, upsert
+from plugin.storage.database import Database
 from plugin.storage.deliveries import DeliveryState, StoredDelivery
 from plugin.storage.hints import HintKind
-from plugin.storage.tables import alias, tombstone
+from plugin.storage.tables import tombstone
 
 log = logging.getLogger(__name__)
 
@@ -365,21 +365,8 @@ def _collect(
 
 def _write(connection: sa.Connection, account_id: int, noted: _Notes, now: int) -> None:
     if noted.aliases:
-        later = _present_ids(connection, account_id, noted.aliases.values())
-        upsert(
-            connection,
-            alias,
-            [
-                {
-                    "account_id": account_id,
-                    "old_id": old,
-                    "new_id": later.get(new, new),
-                    "applied": False,
-                }
-                for old, new in sorted(noted.aliases.items())
-            ],
-        )
-    moved = _present_ids(
+        aliases.tell(connection, account_id, noted.aliases)
+    moved = aliases.present_ids(
         connection, account_id, {*noted.contacts, *noted.deleted, *noted.history, *noted.aliases}
     )
 
@@ -415,15 +402,3 @@ def _write(connection: sa.Connection, account_id: int, noted: _Notes, now: int) 
     )
     hints.mark(connection, account_id, HintKind.ERASE, noted.erased, due_at=now)
     hints.mark(connection, account_id, HintKind.DEAL, noted.deals, due_at=now)
-
-
-def _present_ids(
-    connection: sa.Connection, account_id: int, record_ids: Iterable[str]
-) -> dict[str, str]:
-    """Old id → present id, for those that were merged away."""
-    found = connection.execute(
-        sa.select(alias.c.old_id, alias.c.new_id).where(
-            alias.c.account_id == account_id, among(alias.c.old_id, record_ids)
-        )
-    )
-    return {row.old_id: row.new_id for row in found}

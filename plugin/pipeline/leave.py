@@ -8,17 +8,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from plugin.pipeline.absorb import EMPTY_CARD, Ripples, drop_referrals, forget_names, unlink
+from plugin.pipeline.absorb import (
+    EMPTY_CARD,
+    Ripples,
+    drop_referrals,
+    forget_names,
+    known_contacts,
+    unlink,
+)
 from plugin.ports import ContactSnapshot
 from plugin.referral.model import MatchOutcome
 from plugin.referral.ratings import SCORE
-from plugin.storage import changes
+from plugin.storage import aliases, changes
 from plugin.storage.accounts import Account
 from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.hints import HintKind
 from plugin.storage.tables import (
-    alias,
     contact,
     contact_deal,
     field_change,
@@ -79,26 +85,26 @@ def pending_merges(
 ) -> dict[str, str]:
     """Old id → present id, for merges into these contacts that have not been carried out."""
     ids = [snapshot.card.crm_id for snapshot in snapshots]
-    told = connection.execute(
-        sa.select(alias.c.old_id, alias.c.new_id).where(
-            alias.c.account_id == account.id,
-            alias.c.applied.is_(False),
-            among(alias.c.new_id, ids),
-        )
-    )
-    merges = {row.old_id: row.new_id for row in told}
+    merges = aliases.former_ids(connection, account.id, ids, pending=True)
     seen = {old: s.card.crm_id for s in snapshots for old in s.merged_ids if old != s.card.crm_id}
     if seen:
-        done = connection.execute(
-            sa.select(alias.c.old_id).where(
-                alias.c.account_id == account.id,
-                alias.c.applied.is_(True),
-                among(alias.c.old_id, seen),
-            )
-        )
-        for old in done.scalars():
+        for old in aliases.applied(connection, account.id, seen):
             seen.pop(old)
     return {**seen, **merges}
+
+
+def merge_into_gone(
+    connection: sa.Connection, account: Account, ids: Iterable[str], ripples: Ripples
+) -> None:
+    """Carry out the merges into contacts that went before anybody looked at them."""
+    merges = aliases.former_ids(connection, account.id, ids, pending=True)
+    known = known_contacts(connection, account, merges)
+    rows = [
+        {**known[old]._mapping, "crm_id": merges[old], "gone_at": None} for old in sorted(known)
+    ]
+    upsert(connection, contact, rows)
+    for old, new in merges.items():
+        merge(connection, account, old, new, ripples)
 
 
 def merge(
@@ -118,15 +124,7 @@ def merge(
     _merge_referrals(connection, mine, old, new)
     _merge_tasks(connection, mine, old, new)
     ripples.contacts |= forget_contact(connection, account, old)
-    connection.execute(
-        sa.update(alias).where(alias.c.account_id == mine, alias.c.new_id == old).values(new_id=new)
-    )
-    upsert(
-        connection,
-        alias,
-        [{"account_id": mine, "old_id": old, "new_id": new, "applied": True}],
-        update=("new_id", "applied"),
-    )
+    aliases.apply(connection, mine, old, new)
     ripples.contacts.discard(old)
     ripples.history.discard(old)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -31,12 +31,12 @@ from plugin.referral.decision import decide
 from plugin.referral.model import Case, Decision, WantedTask
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
-from plugin.storage import accounts, hints, tasks
+from plugin.storage import accounts, aliases, hints, tasks
 from plugin.storage.accounts import Account, milliseconds
 from plugin.storage.among import among
 from plugin.storage.database import DATABASE_AWAY, Database
 from plugin.storage.hints import Hint, HintKind
-from plugin.storage.tables import alias, contact, contact_deal
+from plugin.storage.tables import contact, contact_deal
 from plugin.storage.tasks import TaskState
 from plugin.texts import task_text
 
@@ -69,6 +69,7 @@ class Reconciler:
         lane: Lane,
         *,
         vault: Vault,
+        batch_size: int,
         keeps_history: bool,
         now_ms: Callable[[], int],
         utc_now: Callable[[], datetime],
@@ -78,6 +79,7 @@ class Reconciler:
         self._session = session
         self._lane = lane
         self._vault = vault
+        self._batch_size = batch_size
         self._keeps_history = keeps_history
         self._now_ms = now_ms
         self._utc_now = utc_now
@@ -226,12 +228,28 @@ class Reconciler:
             naming = look_up(connection, self._account, sure, now=self._utc_now())
         if naming is None and not loaded.missing:
             return set()
+        unmerged = self._unmerged(loaded.missing)
         with self._lane.write() as connection:
             if naming is not None:
                 update_referrals(connection, self._account, naming, ripples)
+            if unmerged:
+                aliases.forget(connection, self._account.id, unmerged)
+                ripples.history |= unmerged
             waiting = self._let_go(connection, batch, loaded, ripples)
             self._spread(connection, ripples)
         return waiting
+
+    def _unmerged(self, missing: Iterable[str]) -> set[str]:
+        """Contacts that are in the CRM, though they were told to be merged into these missing
+        ones: they must not go with them."""
+        with self._database.read() as connection:
+            told = aliases.former_ids(connection, self._account.id, missing, pending=True)
+        ids, size = sorted(told), self._batch_size
+        return {
+            one
+            for start in range(0, len(ids), size)
+            for one in self._session.existing(ids[start : start + size])
+        }
 
     def _without_erased(self, connection: sa.Connection, loaded: Loaded) -> Loaded:
         """Where nothing may be written, names of erased people stay in the CRM's fields; they
@@ -259,20 +277,13 @@ class Reconciler:
             return set()
         account = self._account
         missing = [one for one in batch if one.record_id in loaded.missing]
-        merged = {
-            row.old_id: row.new_id
-            for row in connection.execute(
-                sa.select(alias).where(
-                    alias.c.account_id == account.id,
-                    among(alias.c.old_id, loaded.missing),
-                )
-            )
-        }
-        ripples.history |= set(merged.values())
+        merged = aliases.present_ids(connection, account.id, loaded.missing)
+        ripples.history |= set(merged.values()) - set(loaded.missing)
         left = [one for one in missing if one.record_id not in merged]
         waiting = {one.record_id for one in left if not one.deleted and one.attempts == 0}
         gone = [one.record_id for one in left if one.record_id not in waiting]
         if gone:
+            leave.merge_into_gone(connection, account, gone, ripples)
             # Not every CRM tells of merges: the deals may be somebody else's now. Once: looking
             # at a deal also looks at whom it had, and so at those who are gone.
             known = absorb.known_contacts(connection, account, gone)
@@ -280,6 +291,8 @@ class Reconciler:
             theirs = leave.deals_of(connection, account, leaving)
             hints.mark(connection, account.id, HintKind.DEAL, theirs, due_at=self._now_ms())
             leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
+            ripples.contacts -= set(gone)
+            ripples.history -= set(gone)
             for row in tasks.of_subjects(connection, account.id, gone):
                 if row.state in tasks.LIVE or row.state == TaskState.REFUSED:
                     todo.withdraw(connection, row, reason="contact_gone")

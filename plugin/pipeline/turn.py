@@ -81,8 +81,8 @@ class Turn:
         self._outbox = Outbox(shop.database, account, session, lane, now_ms=shop.now_ms)
         self._reconciler = Reconciler(
             shop.database, account, session, lane,
-            vault=shop.vault, keeps_history=declared.history_batch_size > 0,
-            now_ms=shop.now_ms, utc_now=shop.utc_now,
+            vault=shop.vault, batch_size=declared.batch_size,
+            keeps_history=declared.history_batch_size > 0, now_ms=shop.now_ms, utc_now=shop.utc_now,
         )  # fmt: skip
 
     def take(self) -> bool:

@@ -22,6 +22,16 @@ def gone(contact_id: str) -> dict[str, Any]:
     }
 
 
+def merged(primary: str, other: str, into: str) -> dict[str, Any]:
+    return {
+        "subscriptionType": "contact.merge",
+        "objectId": int(primary),
+        "primaryObjectId": int(primary),
+        "mergedObjectIds": [int(other)],
+        "newObjectId": int(into),
+    }
+
+
 def referred(plant: Plant, name: str, by: str, **more: str) -> str:
     """A new contact who says who sent them."""
     return plant.contact(name, "Keller", spiral_referrer_name=by, **more)
@@ -239,31 +249,139 @@ def test_merge_and_deletion_may_come_in_any_order(plant: Plant, order: str) -> N
     plant.settle()
     plant.unheard()
     new = plant.merge(double, anna)
-    merged = {
-        "subscriptionType": "contact.merge",
-        "objectId": int(double),
-        "primaryObjectId": int(double),
-        "mergedObjectIds": [int(anna)],
-        "newObjectId": int(new),
-    }
+    merge = merged(double, anna, into=new)
 
     match order:
         case "deletion first":
             plant.tell(gone(anna), gone(double))
             plant.settle()
-            plant.tell(merged)
+            plant.tell(merge)
         case "deletion last":
-            plant.tell(merged)
+            plant.tell(merge)
             plant.settle()
             plant.tell(gone(anna), gone(double))
         case _:
-            plant.tell(gone(anna), merged, gone(double))
+            plant.tell(gone(anna), merge, gone(double))
     plant.settle()
 
     assert plant.fields(bernd, "referrer") == {"referrer": f"Anna Sommer ({new})"}
     assert plant.fields(new, "referrals_given") == {"referrals_given": "1"}
     assert plant.open_tasks(bernd) == ["thank_referrer"]
     assert plant.open_tasks(new) == ["thank_referrer"]
+
+
+class Leaving:
+    """Anna, who sent Bernd, and doubles of hers; nothing that happens to them is heard."""
+
+    def __init__(self, plant: Plant, *, doubles: int) -> None:
+        self.plant = plant
+        self.anna = plant.contact("Anna", "Sommer", email="anna@example.com")
+        self.doubles = [plant.contact("Anna", "Sommer") for _ in range(doubles)]
+        plant.settle()
+        self.bernd = referred(plant, "Bernd", "anna@example.com")
+        plant.bought(self.anna)
+        plant.settle()
+        plant.rate(self.anna, "angry")
+        plant.settle()
+        assert plant.open_tasks(self.anna) == ["ask_origin", "repair", "thank_referrer"]
+        plant.unheard()
+
+    def tell(self, *events: dict[str, Any]) -> None:
+        self.plant.tell(*events)
+        self.plant.settle()
+
+    def is_over(self, left: str) -> None:
+        """All of them went as ``left``: nothing waits for them, and Bernd is looked after."""
+        plant = self.plant
+        for _ in range(3):  # what was not told to be deleted has a grace
+            plant.wait(minutes=2)
+            plant.settle()
+        gone = plant.rows("SELECT crm_id, first_name FROM contact WHERE gone_at IS NOT NULL")
+        assert gone == [(left, "")]
+        assert plant.count("SELECT count(*) FROM contact") == 2
+        assert plant.open_tasks() == plant.open_tasks(self.bernd) == ["care_for_referred"]
+        assert plant.fields(self.bernd, "referrer") == {"referrer": None}
+        assert plant.count("SELECT count(*) FROM hint WHERE kind = 'contact'") == 0
+
+
+@pytest.mark.parametrize("order", ["merge first", "deletion first", "one delivery", "not told"])
+def test_a_merged_contact_that_is_deleted_unseen_is_let_go(plant: Plant, order: str) -> None:
+    """Nobody looked at it in between: all that belonged to its former ids goes with it."""
+    leaving = Leaving(plant, doubles=1)
+    (double,) = leaving.doubles
+    left = plant.merge(double, leaving.anna)
+    plant.delete(left)
+    merge, deletion = merged(double, leaving.anna, into=left), gone(left)
+
+    match order:
+        case "merge first":
+            leaving.tell(merge)
+            leaving.tell(deletion)
+        case "deletion first":
+            leaving.tell(deletion)
+            leaving.tell(merge)
+        case "one delivery":
+            leaving.tell(deletion, merge)
+        case _:
+            leaving.tell(merge)
+
+    leaving.is_over(left)
+    plant.unheard(on=False)
+    plant.rate(leaving.bernd, "delighted")
+    plant.settle()
+    assert "parked" not in plant.call("status").stdout
+
+
+@pytest.mark.parametrize("order", ["as it was", "backwards", "one delivery"])
+def test_a_chain_of_merges_that_ends_in_a_deletion_is_let_go(plant: Plant, order: str) -> None:
+    """Whichever of the merges is heard of first."""
+    leaving = Leaving(plant, doubles=2)
+    first, second = leaving.doubles
+    between = plant.merge(first, leaving.anna)
+    left = plant.merge(second, between)
+    plant.delete(left)
+    told = [
+        merged(first, leaving.anna, into=between), merged(second, between, into=left), gone(left),
+    ]  # fmt: skip
+
+    if order == "one delivery":
+        leaving.tell(*told)
+    else:
+        for one in told if order == "as it was" else reversed(told):
+            leaving.tell(one)
+
+    leaving.is_over(left)
+    for old in (leaving.anna, first, between):
+        assert f"{old} was merged into {left}." in plant.call("explain", "hubspot", old).stdout
+
+
+@pytest.mark.parametrize("first", ["there", "back", "neither"])
+def test_merges_in_a_circle_are_not_believed(plant: Plant, first: str) -> None:
+    """Nobody becomes themselves: who is there stays, and the looking comes to an end."""
+    anna = plant.contact("Anna", "Sommer", email="anna@example.com")
+    carla = plant.contact("Carla", "Sommer")
+    plant.settle()
+    bernd = referred(plant, "Bernd", "anna@example.com")
+    plant.bought(anna)
+    plant.settle()
+    plant.unheard()
+    plant.delete(carla)
+    there, back = merged(anna, carla, into=anna), merged(carla, anna, into=carla)
+
+    for events in {"there": [[there], [back]], "back": [[back], [there]]}.get(
+        first, [[there, back]]
+    ):
+        plant.tell(*events)
+        plant.settle()
+    for _ in range(2):
+        plant.wait(minutes=2)
+        plant.settle()
+
+    assert plant.count("SELECT count(*) FROM hint WHERE kind = 'contact'") == 0
+    left = plant.rows("SELECT crm_id FROM contact WHERE gone_at IS NULL ORDER BY crm_id")
+    assert left == [(anna,), (bernd,)]
+    assert plant.stage(anna) == "experience"
+    assert plant.fields(bernd, "referrer") == {"referrer": f"Anna Sommer ({anna})"}
 
 
 # ------------------------------------------------------------------------------- deleting
