@@ -198,6 +198,7 @@ class Digest:
             erased: dict[str, _Erased] = defaultdict(_Erased)
             for event in result.events:
                 account = _account_of(stored, event, known)
+                late = {one for one in _merging(event) if account and (account.id, one) in buried}
                 if account is None:
                     strangers[f"{stored.crm}/{event.account_crm_id}"] += 1
                 elif (account.id, event.record_id) in buried and _is_of_contact(event):
@@ -205,11 +206,13 @@ class Digest:
                 elif any((account.id, one) in buried for one in _told_names(event)):
                     erased[account.crm_id].words.add(event.change.value if event.change else "")
                     notes[account.id].contacts.add(event.record_id)
-                elif not event.ours:
+                elif not event.ours and not (late and late == _merging(event)):
                     _collect(
                         notes[account.id], account, event,
                         self._adapters[stored.crm].declaration, stored.received_at,
                     )  # fmt: skip
+                    # One who was erased was these others as well.
+                    notes[account.id].erased |= late
             self._redact(connection, stored, _received(stored, known), erased)
             if result.unreadable:
                 reason = "; ".join(f"event {at}: {why}" for at, why in result.unreadable[:5])
@@ -238,7 +241,7 @@ class Digest:
             account = known.get((stored.crm, event.account_crm_id))
             if account is None:
                 continue
-            for subject in (event.record_id, *_told_names(event)):
+            for subject in (event.record_id, *event.merged_ids, *_told_names(event)):
                 for grave in self._vault.tombstones(account.crm_id, subject):
                     graves[account.id, grave] = subject
         lying = connection.execute(
@@ -314,6 +317,12 @@ def _received(stored: StoredDelivery, known: Mapping[tuple[str, str], Account]) 
 
 def _is_of_contact(event: Event) -> bool:
     return event.kind in (EventKind.CONTACT_CHANGED, EventKind.CONTACT_DELETED)
+
+
+def _merging(event: Event) -> set[str]:
+    """The ids that a merge made one person."""
+    merged = event.kind is EventKind.CONTACT_MERGED
+    return {event.record_id, *event.merged_ids} if merged else set()
 
 
 def _told_names(event: Event) -> list[str]:

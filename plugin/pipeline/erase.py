@@ -21,14 +21,13 @@ from plugin.ports import Adapter, ContactSnapshot, Failure, FieldUpdate, Session
 from plugin.referral.model import TaskKind
 from plugin.referral.names import split_referrers, text_key
 from plugin.secrets import Vault
-from plugin.storage import deliveries, hints
+from plugin.storage import aliases, deliveries, hints
 from plugin.storage.accounts import Account
 from plugin.storage.among import among
 from plugin.storage.database import Database, upsert
 from plugin.storage.deliveries import StoredDelivery
 from plugin.storage.hints import Hint, HintKind
 from plugin.storage.tables import (
-    alias,
     contact,
     contact_deal,
     deal,
@@ -48,7 +47,7 @@ OPEN = (*LIVE, TaskState.WITHDRAWING)
 REDACTED = 10  # deliveries in one transaction: webhooks that come in wait for it
 READ_AT_ONCE = 100  # deliveries
 SHORTEST_WORD = 5
-AGAIN = 60_000  # milliseconds until freed pages are tried again that somebody was reading
+AGAIN = 60_000  # milliseconds until what could not be done yet is tried again
 
 
 def name_subject(key: str) -> str:
@@ -133,19 +132,54 @@ class Eraser:
         self._now_ms = now_ms
 
     def work(self, hint: Hint) -> None:
+        ids = self._bury_ids(hint)
+        if not ids:
+            return
         with self._database.read() as connection:
-            traces = self._traces(connection, hint.record_id)
+            traces = self._traces(connection, ids)
         with self._lane.write() as connection:
-            self._bury(connection, traces)
+            self._bury(connection, map(name_subject, traces.keys))
         naming = self._naming(traces)
         quoted = {one.values.get(name, "") for one in naming for name in NAMING_FIELDS}
         self._redact_deliveries(traces, {*traces.words, *quoted})
         refused = {} if self._account.observing else self._erase_in_crm(traces, naming)
         with self._lane.write() as connection:
             self._erase_here(connection, traces.without(refused))
+            if not refused:
+                self._forget_merges(connection, ids)
         forgotten = self._database.forget_freed_pages()
         with self._lane.write() as connection:
             self._conclude(connection, hint, refused, forgotten=forgotten)
+
+    def _bury_ids(self, hint: Hint) -> frozenset[str]:
+        """All ids of the person, from now on known as erased; none where that has to wait."""
+        with self._database.read() as connection:
+            person = self._present_id(connection, hint)
+        if person != hint.record_id and self._session.existing([person]):
+            self._put_off(hint, person)
+            return frozenset()
+        with self._lane.write() as connection:
+            if self._present_id(connection, hint) != person:
+                return frozenset()  # merged meanwhile: the next turn looks at who that is
+            ids = {person, *aliases.former_ids(connection, self._account.id, [person])}
+            self._bury(connection, ids)
+        return frozenset(ids)
+
+    def _present_id(self, connection: sa.Connection, hint: Hint) -> str:
+        told = hint.record_id
+        return aliases.present_ids(connection, self._account.id, [told]).get(told, told)
+
+    def _put_off(self, hint: Hint, person: str) -> None:
+        """The id means somebody who is still in the CRM. That one may be about to go; else
+        somebody has to decide, as nothing here tells what belonged to the former id."""
+        mine = self._account.id
+        with self._lane.write() as connection:
+            if hint.attempts == 0:
+                due_at = self._now_ms() + AGAIN
+                hints.postpone(connection, mine, HintKind.ERASE, [hint], due_at=due_at)
+            else:
+                why = f"it was merged into {person}, which is still in the CRM: delete it there"
+                hints.park(connection, mine, HintKind.ERASE, hint, why=why)
 
     def _conclude(
         self,
@@ -165,14 +199,8 @@ class Eraser:
             due_at = self._now_ms() + AGAIN
             hints.postpone(connection, mine, HintKind.ERASE, [hint], due_at=due_at)
 
-    def _traces(self, connection: sa.Connection, contact_id: str) -> _Traces:
+    def _traces(self, connection: sa.Connection, ids: frozenset[str]) -> _Traces:
         mine = self._account.id
-        old = connection.execute(
-            sa.select(alias.c.old_id).where(
-                alias.c.account_id == mine, alias.c.new_id == contact_id
-            )
-        ).scalars()
-        ids = frozenset({contact_id, *old})
         linked = connection.execute(
             sa.select(referral).where(
                 referral.c.account_id == mine,
@@ -289,8 +317,7 @@ class Eraser:
 
     # ------------------------------------------------------------------------ our tables
 
-    def _bury(self, connection: sa.Connection, traces: _Traces) -> None:
-        subjects = [*traces.ids, *map(name_subject, traces.keys)]
+    def _bury(self, connection: sa.Connection, subjects: Iterable[str]) -> None:
         hashes = {self._vault.tombstone(self._account.crm_id, one) for one in subjects}
         rows = [{"account_id": self._account.id, "hash": one} for one in sorted(hashes)]
         upsert(connection, tombstone, rows)
@@ -369,9 +396,6 @@ class Eraser:
         self._forget_on_deals(connection, traces)
         for one in ids:
             touched |= leave.forget_contact(connection, self._account, one)
-        connection.execute(
-            sa.delete(alias).where(alias.c.account_id == mine, among(alias.c.new_id, ids))
-        )
         known = absorb.known_contacts(connection, self._account, touched - traces.ids)
         # Their last explanations may name the person; they are made anew right away.
         connection.execute(
@@ -380,6 +404,12 @@ class Eraser:
             .values(decision=None)
         )
         hints.mark(connection, mine, HintKind.CONTACT, known, due_at=self._now_ms())
+
+    def _forget_merges(self, connection: sa.Connection, ids: frozenset[str]) -> None:
+        """Not those that were told meanwhile: for them the person is erased once more."""
+        mine = self._account.id
+        aliases.forget(connection, mine, ids)
+        hints.again(connection, mine, HintKind.ERASE, ids, now=self._now_ms())
 
     def _forget_on_deals(self, connection: sa.Connection, traces: _Traces) -> None:
         """Deals may be others' too: then only the person goes from them."""

@@ -291,6 +291,9 @@ class Reconciler:
             theirs = leave.deals_of(connection, account, leaving)
             hints.mark(connection, account.id, HintKind.DEAL, theirs, due_at=self._now_ms())
             leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
+            # An erasure that was told of a former id had to wait for this.
+            former = aliases.former_ids(connection, account.id, gone)
+            hints.again(connection, account.id, HintKind.ERASE, former, now=self._now_ms())
             ripples.contacts -= set(gone)
             ripples.history -= set(gone)
             for row in tasks.of_subjects(connection, account.id, gone):

@@ -13,6 +13,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from plugin.storage.accounts import has_come, put_off_until
+from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
@@ -177,6 +178,26 @@ def park(
         )
         .values(parked=why[:500])
     )
+
+
+def again(
+    connection: sa.Connection,
+    account_id: int,
+    kind: HintKind,
+    record_ids: Iterable[str],
+    *,
+    now: int,
+) -> None:
+    """Give those of these that are parked another chance."""
+    parked = connection.execute(
+        sa.select(hint.c.record_id).where(
+            hint.c.account_id == account_id,
+            hint.c.kind == kind,
+            among(hint.c.record_id, record_ids),
+            hint.c.parked.is_not(None),
+        )
+    )
+    mark(connection, account_id, kind, parked.scalars(), due_at=now)
 
 
 def unpark(connection: sa.Connection, account_id: int | None, *, now: int) -> int:

@@ -324,6 +324,144 @@ def test_a_merged_person_is_erased_under_all_ids(story: Story) -> None:
     assert (story.in_database(), story.in_crm()) == ({}, [])
 
 
+class Merged:
+    """Käthe's two contacts became one; nothing that happens to it is heard."""
+
+    def __init__(self, story: Story) -> None:
+        plant = story.plant
+        self.double = plant.contact(FIRST, LAST, mobilephone=PHONE)
+        plant.settle()
+        plant.unheard()
+        self.kaethe = story.kaethe
+        self.now = plant.merge(self.double, self.kaethe)
+        self.merge = merge_of(self.double, self.kaethe, into=self.now)
+
+
+def merge_of(primary: str, other: str, into: str) -> dict[str, Any]:
+    return {
+        "subscriptionType": "contact.merge",
+        "objectId": int(primary),
+        "primaryObjectId": int(primary),
+        "mergedObjectIds": [int(other)],
+        "newObjectId": int(into),
+    }
+
+
+def erasure_of(contact_id: str) -> dict[str, Any]:
+    return {"subscriptionType": "contact.privacyDeletion", "objectId": int(contact_id)}
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("told_of", ["now", "double", "kaethe"])
+@pytest.mark.parametrize("first", ["merge", "erasure"])
+def test_merge_and_erasure_may_come_in_any_order(
+    story: Story, told_of: str, first: str, *, together: bool
+) -> None:
+    """Whichever of her ids the erasure is told of, and however often the merge is told."""
+    plant = story.plant
+    merged = Merged(story)
+    plant.erase(merged.now)
+    events = [merged.merge, erasure_of(getattr(merged, told_of))]
+    if first == "erasure":
+        events.reverse()
+
+    for some in [events] if together else [[one] for one in events]:
+        plant.tell(*some)
+        plant.settle()
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
+    plant.tell(merged.merge)
+    plant.settle()
+
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
+    assert plant.count("SELECT count(*) FROM alias") == 0
+    assert plant.count("SELECT count(*) FROM hint WHERE kind = 'erase'") == 0
+
+
+@pytest.mark.parametrize("backwards", [True, False])
+def test_an_erasure_goes_through_a_chain_of_merges(story: Story, *, backwards: bool) -> None:
+    """Of which the last are told when she is erased already."""
+    plant = story.plant
+    another = plant.contact(FIRST, LAST)
+    plant.settle()
+    merged = Merged(story)
+    left = plant.merge(another, merged.now)
+    plant.erase(left)
+    plant.tell(erasure_of(left))
+    plant.settle()
+
+    merges = [merged.merge, merge_of(another, merged.now, into=left)]
+    for merge in reversed(merges) if backwards else merges:
+        plant.tell(merge)
+        plant.settle()
+
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
+    assert plant.count("SELECT count(*) FROM alias") == 0
+
+
+@pytest.mark.parametrize("how", ["deleted", "erased", "later"])
+def test_who_is_still_in_the_crm_is_not_erased_for_a_former_id(story: Story, how: str) -> None:
+    """The erasure waits, and says for what, until the contact that she became is gone."""
+    plant = story.plant
+    merged = Merged(story)
+    plant.tell(merged.merge)
+    plant.settle()
+    before = plant.fields(merged.now, "stage", "referrals_given")
+    assert before == {"stage": "negative", "referrals_given": "2"}
+    plant.tell(erasure_of(merged.kaethe))
+    plant.settle()
+    assert "parked" not in plant.call("status").stdout
+    if how != "later":  # than the first look
+        plant.wait(minutes=2)
+        plant.settle()
+        assert (
+            f"parked      erase {merged.kaethe}: it was merged into {merged.now}, which is still "
+            "in the CRM: delete it there"
+        ) in plant.call("status").stdout
+    assert plant.fields(merged.now, "stage", "referrals_given") == before
+    assert plant.fields(story.dora, "referrer") == {"referrer": f"{NAME} ({merged.now})"}
+
+    plant.unheard(on=False)
+    if how == "deleted":
+        plant.delete(merged.now)
+    else:
+        plant.erase(merged.now)
+    plant.settle()
+    plant.wait(minutes=2)
+    plant.settle()
+
+    in_bin = [("contacts", merged.now)] if how == "deleted" else []
+    assert {(of, one) for of, one, _ in story.in_crm()} == {*in_bin}
+    assert story.in_database() == {}
+    assert plant.count("SELECT count(*) FROM hint WHERE kind = 'erase'") == 0
+
+
+def test_a_merge_told_late_is_kept_until_all_of_it_is_erased(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads to what is left: that the CRM would not change a field is no end."""
+    plant = story.plant
+    merged = Merged(story)
+    plant.erase(merged.now)
+    plant.tell(erasure_of(merged.now))
+    plant.settle()
+    whole = Sandbox.update
+
+    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
+        if record.id == story.dora and by.type == "INTEGRATION":
+            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
+        return whole(self, record, raw, by)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sandbox, "update", update)
+        plant.tell(merged.merge)
+        plant.settle()
+    assert {one for of, one, _ in story.in_crm() if of == "contacts"} == {story.dora}
+    plant.call("replay", "--parked")
+    plant.settle()
+
+    assert (story.in_database(QUOTED), story.in_crm()) == ({}, [])
+
+
 def test_an_erasure_while_observing_leaves_nothing_in_the_database(story: Story) -> None:
     """Whatever may be written to the CRM: here nothing of the person is kept."""
     plant = story.plant
