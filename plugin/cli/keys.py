@@ -32,21 +32,14 @@ def rotate() -> None:
             "SECRET_KEY has one key only: put the new one in front of it, with a comma between "
             "(SECRET_KEY=new,old), restart the web server and the workers, then run this again"
         )
+    every = _readable(parts)
     remembered = _retire(parts)
-    with parts.database.read() as connection:
-        every = connection.execute(
-            sa.select(account.c.id, account.c.crm, account.c.crm_id).order_by(account.c.id)
-        ).all()
-    unreadable = [f"{crm} {crm_id}" for id_, crm, crm_id in every if not _rotate(parts, id_)]
+    for account_id in every:
+        _rotate(parts, account_id)
     say(
-        f"Accounts whose credentials have the first key now: {len(every) - len(unreadable)}.\n"
+        f"Accounts whose credentials have the first key now: {len(every)}.\n"
         f"Former keys by which erased contacts are still known: {remembered}."
     )
-    if unreadable:
-        raise ConfigurationError(
-            f"not readable with any key of SECRET_KEY: {', '.join(unreadable)}. Add the key they "
-            "were connected under, behind a comma, and run this again; or connect them again"
-        )
     say("The other keys can be taken out of SECRET_KEY. Restart web server and workers then.")
 
 
@@ -87,6 +80,33 @@ def _require_fit(parts: Parts, connection: sa.Connection, given_up: int) -> None
         )
 
 
+def _readable(parts: Parts) -> list[int]:
+    """All accounts. Raises ``ConfigurationError`` where one cannot be read: the former key may be
+    mistyped, and were that one kept instead of it, the right one would start nothing any more."""
+    with parts.database.read() as connection:
+        rows = connection.execute(
+            sa.select(
+                account.c.id,
+                account.c.crm,
+                account.c.crm_id,
+                account.c.token,
+                account.c.own_secrets,
+            ).order_by(account.c.id)
+        ).all()
+    odd = [
+        f"{row.crm} {row.crm_id}"
+        for row in rows
+        if not all(parts.vault.reads(token) for token in (row.token, row.own_secrets) if token)
+    ]
+    if odd:
+        raise ConfigurationError(
+            f"not readable with any key of SECRET_KEY: {', '.join(odd)}; nothing was changed. Add "
+            "the key they were connected under, behind a comma, and run this again; or connect "
+            "them again"
+        )
+    return [row.id for row in rows]
+
+
 def _retire(parts: Parts) -> int:
     """Keep what is needed of the keys that will go; how many those are."""
     with parts.database.write() as connection:
@@ -96,19 +116,11 @@ def _retire(parts: Parts) -> int:
     return len(tokens)
 
 
-def _rotate(parts: Parts, account_id: int) -> bool:
-    """False where none of the keys fits."""
+def _rotate(parts: Parts, account_id: int) -> None:
     with parts.database.write() as connection:
+        this = account.c.id == account_id
         row = connection.execute(
-            sa.select(account.c.token, account.c.own_secrets)
-            .where(account.c.id == account_id)
-            .with_for_update()
+            sa.select(account.c.token, account.c.own_secrets).where(this).with_for_update()
         ).one()
-        try:
-            values = {
-                name: token and parts.vault.rotate(token) for name, token in row._mapping.items()
-            }
-        except ConfigurationError:
-            return False
-        connection.execute(sa.update(account).where(account.c.id == account_id).values(**values))
-    return True
+        values = {name: token and parts.vault.rotate(token) for name, token in row._mapping.items()}
+        connection.execute(sa.update(account).where(this).values(**values))

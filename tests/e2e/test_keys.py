@@ -157,19 +157,34 @@ def test_one_key_alone_cannot_be_rotated(shop: Shop) -> None:
 
 
 def test_a_key_that_is_missing_is_told(shop: Shop) -> None:
-    """Nothing is lost: with the right key the same command works."""
+    """Nothing is lost: all goes on with the former key alone, and with the right one beside the new
+    the same command works."""
     before = shop.rows("SELECT token, own_secrets FROM account")
     shop.environ["SECRET_KEY"] = f"{THIRD},{SECOND}"
     said = shop.command("keys", "rotate", code=2)
     assert said == (
-        f"not readable with any key of SECRET_KEY: pipedrive {shop.crm.account_crm_id}. Add the "
-        "key they were connected under, behind a comma, and run this again; or connect them again\n"
+        f"not readable with any key of SECRET_KEY: pipedrive {shop.crm.account_crm_id}; nothing "
+        "was changed. Add the key they were connected under, behind a comma, and run this again; "
+        "or connect them again\n"
     )
     assert shop.rows("SELECT token, own_secrets FROM account") == before
+    with restarted(shop, FIRST) as address:
+        served(shop, address)
 
     shop.environ["SECRET_KEY"] = f"{THIRD},{SECOND},{FIRST}"
     assert "first key now: 1.\n" in shop.command("keys", "rotate")
     assert shop.rows("SELECT token, own_secrets FROM account") != before
+
+
+def test_where_one_account_cannot_be_read_none_is_changed(shop: Shop) -> None:
+    """Nor is a former key kept: it may be a mistyped one."""
+    with shop.parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE account SET own_secrets = 'of another key'")
+    before = shop.rows("SELECT token, own_secrets FROM account")
+    shop.environ["SECRET_KEY"] = f"{SECOND},{FIRST}"
+    assert shop.command("keys", "rotate", code=2).startswith("not readable with any key")
+    assert shop.rows("SELECT token, own_secrets FROM account") == before
+    assert shop.rows("SELECT token FROM retired_key") == []
 
 
 def test_after_rotating_a_wrong_key_stops_the_start(shop: Shop) -> None:
