@@ -57,10 +57,24 @@ def open_parts(settings: Settings, *, migrate: bool = True, retired: bool = True
     return Parts(settings=settings, database=database, vault=vault)
 
 
-def _require_senders(parts: Parts) -> None:
+def _require_serving(parts: Parts) -> None:
+    """Raises ``ConfigurationError`` where webhooks could not be taken."""
     with parts.database.read() as connection:
         own = any(one.endpoint for one in accounts.all_accounts(connection))
     parts.settings.require_serving(own_addresses=own)
+    require_key(parts)
+
+
+def require_key(parts: Parts) -> None:
+    """Raises ``ConfigurationError`` where SECRET_KEY fits none of the accounts: it is mistyped, or
+    another installation's. One that fits some is good for these."""
+    with parts.database.read() as connection:
+        every = accounts.all_accounts(connection)
+    if every and not any(parts.vault.reads(one.token) for one in every):
+        raise ConfigurationError(
+            f"SECRET_KEY fits none of {len(every)} connected accounts: put the key back that was "
+            "there before. If it is lost for good, connect them again"
+        )
 
 
 class _Application(Flask):
@@ -77,7 +91,7 @@ class _Application(Flask):
 def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
     parts = open_parts(settings)
-    _require_senders(parts)
+    _require_serving(parts)
     inbox = Inbox(parts.database, clock.now_ms)
     receiver = Receiver(
         settings,
@@ -129,7 +143,7 @@ def check() -> None:
         start_logging(settings.log_level)
         parts = open_parts(settings)
         try:
-            _require_senders(parts)
+            _require_serving(parts)
         finally:
             parts.database.close()
 

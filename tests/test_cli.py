@@ -767,6 +767,21 @@ def test_gunicorn_does_not_start_without_its_settings(
     assert "Booting worker" not in err
 
 
+def test_gunicorn_does_not_start_with_the_key_of_another_installation(
+    database_url: str, database: Database, tmp_path: Path
+) -> None:
+    """Nothing could be checked, and whoever was erased would not be known."""
+    with database.write() as connection:
+        values = {"crm": "hubspot", "crm_id": "1", "token": "of another key", "connected_at": 0}
+        connection.execute(sa.insert(account), values)
+    process = gunicorn(tmp_path, database_url, "-b", "127.0.0.1:0")
+    with _ends(process):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode not in (0, None)
+    assert err.count("SECRET_KEY fits none of 1 connected accounts") == 1
+    assert "Traceback" not in err
+
+
 def test_workers_without_settings_stop_gunicorn_under_other_settings_too(
     database_url: str, tmp_path: Path
 ) -> None:

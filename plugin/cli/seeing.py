@@ -23,6 +23,7 @@ from plugin.errors import ConfigurationError
 from plugin.manifest import manifest
 from plugin.ports import Adapter, Allowance, Webhooks
 from plugin.registry import adapter as adapter_of
+from plugin.secrets import Vault
 from plugin.storage import accounts, deliveries, tasks
 from plugin.storage.accounts import Account, instant
 from plugin.storage.hints import HintKind
@@ -51,14 +52,18 @@ def status() -> None:
         if not every:
             console.print("No account is connected. Begin with `python -m plugin connect --help`.")
         for account in every:
-            _account_status(console, connection, account, words_for(account, every))
+            _account_status(console, connection, account, words_for(account, every), parts.vault)
         _delivery_status(console, connection)
 
 
-def _account_state(account: Account, words: str) -> str:
+def _account_state(account: Account, words: str, vault: Vault) -> str:
     now = clock.now_ms()
     if account.paused:
         return "paused"
+    try:
+        vault.decrypt(account.token)
+    except ConfigurationError as error:
+        return f"stopped: {error}"
     if until := account.waits_until(now):
         return f"waiting until {_when(until, account)}: {account.blocked_reason}"
     if account.fields is None and not account.observing:
@@ -102,7 +107,7 @@ def _budget(account: Account, told: Allowance) -> str:
 
 
 def _account_status(
-    console: PlainConsole, connection: sa.Connection, account: Account, words: str
+    console: PlainConsole, connection: sa.Connection, account: Account, words: str, vault: Vault
 ) -> None:
     """``words``: see ``words_for``."""
     mine = account.id
@@ -113,7 +118,7 @@ def _account_status(
     count = sa.func.count()
     title, name = escape(f"{account.crm} {account.crm_id}"), escape(safe(account.name))
     console.print(f"[bold]{title}[/] {name}", markup=True)
-    console.print(f"  state       {_account_state(account, words)}", markup=False)
+    console.print(f"  state       {_account_state(account, words, vault)}", markup=False)
     people = number(
         sa.select(count).where(contact.c.account_id == mine, contact.c.gone_at.is_(None))
     )

@@ -11,7 +11,7 @@ import click
 import sqlalchemy as sa
 
 from plugin import clock
-from plugin.app import Parts, create_worker
+from plugin.app import Parts, create_worker, require_key
 from plugin.cli.command import (
     account_option,
     crm_argument,
@@ -44,6 +44,7 @@ delivery_ids = click.IntRange(1, 2**63 - 1)
 def worker(until_idle: bool) -> None:
     """Work: digest deliveries, write fields and tasks."""
     parts = open_for_command()
+    require_key(parts)
     working = create_worker(parts)
 
     def stop(_signal: int, _frame: object) -> None:

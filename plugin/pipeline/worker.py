@@ -289,15 +289,17 @@ class Worker:
             return Turn(self._shop, adapter, account, session, claimed.lane).take()
         except (LeaseLost, *DATABASE_AWAY):
             raise
+        # Whatever is wrong with one account must not keep the others waiting.
+        except PluginError as error:
+            log.warning("account %s has to wait: %s", account.id, error)
+            self._set_aside(account, claimed.lane, str(error))
+            return True
         except Exception as error:
-            # Whatever is wrong with one account must not keep the others waiting.
             log.exception("account %s stumbled", account.id)
-            self._set_aside(account, claimed.lane, error)
+            self._set_aside(account, claimed.lane, f"internal error: {type(error).__name__}")
             return True
 
-    def _set_aside(self, account: Account, lane: Lane, error: Exception) -> None:
-        foreseen = isinstance(error, PluginError)
-        why = str(error) if foreseen else f"internal error: {type(error).__name__}"
+    def _set_aside(self, account: Account, lane: Lane, why: str) -> None:
         with lane.write() as connection:
             accounts.save(
                 connection,

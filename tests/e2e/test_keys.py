@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
+import sqlalchemy as sa
 
 from plugin.app import create_app, open_parts
 from plugin.errors import ConfigurationError
 from plugin.pipeline import receive
 from plugin.settings import load_settings
+from plugin.storage.tables import account
 from tests.databases import Databases, contents
 from tests.e2e.installation import serving
 from tests.e2e.shop import Shop, opened
@@ -244,3 +247,38 @@ def test_a_key_that_is_mistyped_gives_nothing_up(shop: Shop) -> None:
     with shop.parts.database.write() as connection:
         connection.exec_driver_sql("UPDATE retired_key SET token = 'of another key'")
     assert shop.command("keys", "forget").startswith("Former keys given up: 1.")
+
+
+def test_a_wrong_key_is_told_at_once(shop: Shop) -> None:
+    """By ``status``; and neither worker nor web server starts with it."""
+    shop.environ["SECRET_KEY"] = THIRD
+    assert (
+        "  state       stopped: a stored credential cannot be read with SECRET_KEY: it was "
+        "encrypted under another key. "
+    ) in shop.command("status")
+    why = (
+        "SECRET_KEY fits none of 1 connected accounts: put the key back that was there before. If "
+        "it is lost for good, connect them again"
+    )
+    assert shop.command("worker", "--until-idle", code=2) == f"{why}\n"
+    with pytest.raises(ConfigurationError, match=f"^{why}$"):
+        create_app(load_settings(shop.environ))
+
+
+def test_a_key_that_fits_some_accounts_is_good_for_these(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one that is left behind is named, in the log without a traceback: it was foreseen."""
+    with shop.parts.database.write() as connection:
+        other = {"crm": "pipedrive", "crm_id": "99", "endpoint": "elsewhere", "connected_at": 0}
+        connection.execute(sa.insert(account).values(**other, token="of another key"))
+    contact = shop.crm.contact("Erika", "Muster")
+    shop.settle()
+    assert shop.stage(contact) == "expectation"
+    told = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert [(one.getMessage()[:60], one.exc_info) for one in told] == [
+        ("account 2 has to wait: a stored credential cannot be read wi", None)
+    ]
+    assert shop.command("worker", "--until-idle") == ""
+    states = [line for line in shop.command("status").splitlines() if line.startswith("  state ")]
+    assert [state.partition(":")[0].split()[1] for state in states] == ["working", "stopped"]
