@@ -14,6 +14,9 @@ from plugin.storage.accounts import LONGEST_WAIT, instant
 from plugin.storage.among import among
 from plugin.storage.tables import delivery
 
+AT_ONCE = 4 * 2**20
+"""Bytes of bodies that are read in one go: every thread may do so at the same time."""
+
 
 class DeliveryState(StrEnum):
     NEW = "new"
@@ -167,14 +170,21 @@ def replay(connection: sa.Connection, delivery_id: int | None) -> int:
 
 
 def portion(connection: sa.Connection, crm: str, *, after: int, limit: int) -> list[StoredDelivery]:
-    """The oldest stored deliveries of a CRM behind this id."""
+    """The oldest stored deliveries of a CRM behind this id, no more than ``AT_ONCE`` bytes."""
     rows = connection.execute(
-        sa.select(*_COLUMNS)
+        sa.select(delivery.c.id, sa.func.length(delivery.c.body))
         .where(delivery.c.crm == crm, delivery.c.id > after)
         .order_by(delivery.c.id)
         .limit(limit)
     )
-    return [_stored(row) for row in rows]
+    ids: list[int] = []
+    room = AT_ONCE
+    for delivery_id, size in rows:
+        if ids and size > room:
+            break
+        room -= size
+        ids.append(delivery_id)
+    return read(connection, ids)
 
 
 def replace_bodies(connection: sa.Connection, bodies: Sequence[tuple[int, bytes]]) -> None:

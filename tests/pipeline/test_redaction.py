@@ -89,6 +89,40 @@ def test_two_erasures_at_once_do_not_undo_each_other(
     assert [name for name in NAMES.values() if name.encode() in body] == []
 
 
+def test_large_deliveries_are_read_a_few_at_a_time(
+    shared: Database, redact: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every thread of a worker may be erasing somebody: no more bytes at once than digesting
+    reads. All are found, also one that is larger than that by itself."""
+    sizes = [2**20] * 11 + [deliveries.AT_ONCE + 1] + [10] * 5
+    said = NAMES["4711"].encode()
+    rows = [
+        {"crm": "hubspot", "endpoint": "", "received_at": NOW, "state": "quarantined",
+         "body": said.ljust(size, b".")}
+        for size in sizes
+    ]  # fmt: skip
+    with shared.write() as connection:
+        connection.execute(sa.insert(delivery), rows)
+    portion = deliveries.portion
+    read: list[list[int]] = []
+
+    def noting(connection: Any, crm: str, **words: Any) -> list[Any]:
+        found = portion(connection, crm, **words)
+        read.append([len(one.body) for one in found])
+        return found
+
+    monkeypatch.setattr(deliveries, "portion", noting)
+    redact("4711")
+
+    assert [one for one in read if len(one) > 1 and sum(one) > deliveries.AT_ONCE] == []
+    assert [one for portion in read for one in portion][1:] == [
+        max(size, len(said)) for size in sizes
+    ]
+    with shared.read() as connection:
+        bodies = list(connection.scalars(sa.select(delivery.c.body)))
+    assert [body for body in bodies if said in body] == []
+
+
 @pytest.mark.sqlite("its log")
 def test_who_reads_keeps_nobody_waiting_for_long(database: Database) -> None:
     """What was erased stays in the log while somebody reads an older state: that is said at once,
