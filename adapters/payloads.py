@@ -40,9 +40,10 @@ class OwnAddress:
 
 
 def from_json(body: bytes) -> Any:
-    """Raises ``PayloadError`` where the body is not JSON in UTF-8."""
+    """Raises ``PayloadError`` where the body is not JSON in UTF-8; a byte order mark is no part of
+    it."""
     try:
-        return json.loads(body.decode("utf-8"), parse_int=_integer)
+        return json.loads(body.decode("utf-8-sig"), parse_int=_integer)
     except RecursionError as error:
         raise PayloadError("the body is nested too deeply") from error
     except ValueError as error:
@@ -109,7 +110,7 @@ def redacted(
     """The body as ``without`` leaves what ``read`` finds in it; None: nothing to do.
 
     ``without`` gets the words in lower case. What cannot be read goes as a whole where it may tell
-    of these contacts or has one of the words.
+    of these contacts or has one of the words, or is no text in which they could be looked for.
     """
     folded = [word.casefold() for word in words if word.strip()]
     try:
@@ -117,8 +118,17 @@ def redacted(
         kept = without(content, folded)
         return None if kept == content else json.dumps(kept).encode("ascii")
     except (PayloadError, RecursionError):
-        said = _unescaped(body.decode("utf-8", "replace")).casefold()
-        return b"" if any(word in said for word in (*contact_ids, *folded)) else None
+        return b"" if _may_tell(body, (*contact_ids, *folded)) else None
+
+
+def _may_tell(body: bytes, words: Iterable[str]) -> bool:
+    """Whether one of the words stands in a text. What is not in UTF-8 may tell of anybody; UTF-16
+    without umlauts may look like it, but for its zeros."""
+    try:
+        said = _unescaped(body.decode("utf-8")).casefold()
+    except UnicodeDecodeError:
+        return True
+    return "\0" in said or any(word in said for word in words)
 
 
 def _unescaped(said: str) -> str:

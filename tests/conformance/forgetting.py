@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from dataclasses import replace
 
@@ -20,6 +21,12 @@ from tests.conformance.promise import Promise
 THEA = ("Theodora", "Unverzagt", "theodora@example.com", "+498912345678", "Kaffeehaus")
 NOTES: list[object] = ["Theodora", ["Frau THEODORA"], {"a": {"b": "theodora!"}}, [[["Theodora"]]]]
 OTTO = ("Ottokar", "Beispielhaft", "ottokar@example.com")
+
+NO_TEXT = [
+    *('[{"a": "Käthe"}]'.encode(one) for one in ("utf-16", "utf-16-be", "utf-32", "latin-1")),
+    '[{"a": "Theodora"}]'.encode("utf-16-le"),  # looks like UTF-8
+    gzip.compress(b"[]", mtime=0),
+]
 
 
 class TestForgetting(Promise):
@@ -141,6 +148,20 @@ class TestForgetting(Promise):
             )
             assert left is not None
             assert b"Theodora" not in left
+
+    @pytest.mark.parametrize("body", NO_TEXT, ids=repr)
+    @pytest.mark.parametrize("crm", CRMS)
+    def test_what_is_no_text_may_tell_of_anybody(self, crm: str, body: bytes) -> None:
+        """In another encoding a name would not be found; nor could anybody ever read it."""
+        for case in cases_of(crm)[:3]:
+            received = case.received_as(body)
+            left = new_adapter(crm).redact(
+                received,
+                account_crm_id=received.account_crm_id or _account_of(case),
+                contact_ids=frozenset({"4711"}),
+                words=("Otto",),
+            )
+            assert left == b""
 
     @pytest.mark.parametrize("crm", CRMS)
     def test_a_name_in_any_new_place_goes(self, crm: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from codecs import BOM_UTF8
 from datetime import timedelta
 from itertools import combinations
 from typing import Any
@@ -35,6 +36,13 @@ class TestEvents:
         body = json.dumps(_with_new_keys(json.loads(case.body))).encode()
 
         found = new_adapter(case.crm).parse(case.received_as(body))
+
+        assert _keyless(found) == _keyless(case.expected)
+
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    def test_a_byte_order_mark_changes_nothing(self, case: Case) -> None:
+        """RFC 8259 has a sender put none in front, and lets a reader ignore it."""
+        found = new_adapter(case.crm).parse(case.received_as(BOM_UTF8 + case.body))
 
         assert _keyless(found) == _keyless(case.expected)
 
