@@ -19,6 +19,7 @@ from plugin.cli.command import (
     look_again,
     open_for_command,
     session_of,
+    shown_address,
     typed_secret,
     words_for,
 )
@@ -260,7 +261,7 @@ def _tell_of_new_secrets(crm: Adapter, words: str) -> None:
 
 def _tell_what_next(parts: Parts, crm: Adapter, account: Account, words: str) -> None:
     """``words``: see ``words_for``."""
-    target = f"{parts.settings.public_url or 'PUBLIC_URL'}{account.path}"
+    target = shown_address(parts, account)
     say(f"Webhooks go to {target}")
     if account.paused:
         say(f"It is paused: python -m plugin resume {words}")

@@ -17,7 +17,7 @@ from plugin.errors import ConfigurationError, PluginError
 from plugin.pipeline.lanes import Lane, Lanes, account_lane
 from plugin.pipeline.upkeep import keep_allowance
 from plugin.pipeline.worker import link_of
-from plugin.ports import Adapter, Session
+from plugin.ports import Adapter, Session, Webhooks
 from plugin.registry import adapter as adapter_of
 from plugin.registry import adapters
 from plugin.settings import load_settings
@@ -44,6 +44,14 @@ def session_of(parts: Parts, account: Account, *, admin: str = "") -> Session:
     """Talk to an account's CRM. ``admin``: see ``AccountLink``."""
     link = link_of(parts.settings, parts.vault, account)
     return adapter_of(account.crm).connect(replace(link, admin=admin))
+
+
+def shown_address(parts: Parts, account: Account) -> str:
+    """Where an account's webhooks arrive. An address of its own is a secret: it is printed in full
+    only where somebody has to type it in."""
+    by_itself = adapter_of(account.crm).declaration.webhooks is Webhooks.API
+    path = f"/webhooks/{account.crm}/…" if by_itself else account.path
+    return f"{parts.settings.public_url or 'PUBLIC_URL'}{path}"
 
 
 def typed_secret(what: str, default: str, setting: str) -> str:

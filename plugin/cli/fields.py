@@ -19,6 +19,7 @@ from plugin.cli.command import (
     look_again,
     open_for_command,
     session_of,
+    shown_address,
     typed_secret,
     words_for,
 )
@@ -176,7 +177,7 @@ def _subscribe(
         vault=parts.vault, public_url=parts.settings.public_url, now_ms=clock.now_ms,
         renew=renew, strict=strict,
     )  # fmt: skip
-    say(f"Webhooks lead to {parts.settings.public_url}{account.path}")
+    say(f"Webhooks lead to {shown_address(parts, account)}")
 
 
 @click.command()

@@ -271,7 +271,9 @@ def _locked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def _with_another_key(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    return {"secret_keys": ("another-key-of-32-characters-long!",)}
+    with shop.parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE account SET own_secrets = 'of another key'")
+    return {}
 
 
 def _with_a_bug(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import requests
 from plugin import cli
 from plugin.cli import command
 from plugin.pipeline.worker import link_of
+from plugin.ports import Webhooks
 from plugin.registry import adapters
 from plugin.settings import load_settings
 from tests.databases import Databases, contents
@@ -35,6 +36,10 @@ class Told:
 
     secrets: dict[str, str]
     """Name → secret; all that there are."""
+    endpoint: str
+    """The last part of the account's own address, which is a secret, too; "" where it has none."""
+    by_hand: bool
+    """Whether the admin has to type that address into the CRM."""
     logs: str
     output: str
     database: str
@@ -55,6 +60,8 @@ def told(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Told]
             output = "".join(_story(shop))
             yield Told(
                 secrets=_secrets(shop),
+                endpoint=shop.account().endpoint or "",
+                by_hand=shop.adapter.declaration.webhooks is Webhooks.BY_HAND,
                 logs=stream.getvalue(),
                 output=output,
                 database=b"".join(contents(shop.parts.database).values()).decode("latin-1"),
@@ -151,6 +158,18 @@ def test_no_secret_is_printed(told: Told) -> None:
     """By no command, not by one that fails, and not where the CRM repeats what was sent."""
     assert "Connected" in told.output
     assert found_in(told, told.output) == []
+
+
+def test_an_address_is_printed_only_for_whoever_has_to_type_it(told: Told) -> None:
+    """Where the plugin tells it to the CRM by itself, nobody needs to see it."""
+    shown = bool(told.endpoint) and told.endpoint in told.output
+    assert shown is told.by_hand
+
+
+def test_no_address_is_logged(told: Told) -> None:
+    """But by the stand-in, whose deliveries pass through this process."""
+    lines = [line for line in told.logs.splitlines() if '"POST /webhooks/' not in line]
+    assert [line for line in lines if told.endpoint and told.endpoint in line] == []
 
 
 def test_no_secret_is_stored_as_it_is(told: Told) -> None:
