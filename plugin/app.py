@@ -57,12 +57,17 @@ def open_parts(settings: Settings, *, migrate: bool = True, retired: bool = True
     return Parts(settings=settings, database=database, vault=vault)
 
 
-def _require_serving(parts: Parts) -> None:
+def _open_to_serve(settings: Settings) -> Parts:
     """Raises ``ConfigurationError`` where webhooks could not be taken."""
-    with parts.database.read() as connection:
-        own = any(one.endpoint for one in accounts.all_accounts(connection))
-    parts.settings.require_serving(own_addresses=own)
-    require_key(parts)
+    with ExitStack() as stack:
+        parts = open_parts(settings)
+        stack.callback(parts.database.close)
+        with parts.database.read() as connection:
+            own = any(one.endpoint for one in accounts.all_accounts(connection))
+        settings.require_serving(own_addresses=own)
+        require_key(parts)
+        stack.pop_all()  # all is well: it stays open
+    return parts
 
 
 def require_key(parts: Parts) -> None:
@@ -90,8 +95,7 @@ class _Application(Flask):
 
 def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
-    parts = open_parts(settings)
-    _require_serving(parts)
+    parts = _open_to_serve(settings)
     inbox = Inbox(parts.database, clock.now_ms)
     receiver = Receiver(
         settings,
@@ -141,11 +145,7 @@ def check() -> None:
     with _no_start():
         settings = load_settings()
         start_logging(settings.log_level)
-        parts = open_parts(settings)
-        try:
-            _require_serving(parts)
-        finally:
-            parts.database.close()
+        _open_to_serve(settings).database.close()
 
 
 def serve() -> Flask:
