@@ -32,7 +32,6 @@ from plugin.storage.tables import tombstone
 log = logging.getLogger(__name__)
 
 MAX_DELIVERIES = 200
-MAX_BYTES = 4 * 2**20
 MAX_EVENTS = 5_000  # noted in one transaction: webhooks that come in wait for it
 
 
@@ -102,7 +101,7 @@ class Digest:
             room = MAX_DELIVERIES - len(waiting)
             waiting += deliveries.senders(connection, upto=self._last_sender, limit=room)
         chosen: list[int] = []
-        room = MAX_BYTES
+        room = deliveries.MAX_BYTES
         for sender in waiting:
             share = max(1, MAX_DELIVERIES // len(waiting))
             for delivery_id, size in deliveries.sizes(connection, sender, limit=share):

@@ -14,7 +14,7 @@ from plugin.storage.accounts import LONGEST_WAIT, instant
 from plugin.storage.among import among
 from plugin.storage.tables import delivery
 
-AT_ONCE = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 """Bytes of bodies that are read in one go: every thread may do so at the same time."""
 
 
@@ -170,7 +170,7 @@ def replay(connection: sa.Connection, delivery_id: int | None) -> int:
 
 
 def portion(connection: sa.Connection, crm: str, *, after: int, limit: int) -> list[StoredDelivery]:
-    """The oldest stored deliveries of a CRM behind this id, no more than ``AT_ONCE`` bytes."""
+    """The oldest stored deliveries of a CRM behind this id, no more than ``MAX_BYTES`` bytes."""
     rows = connection.execute(
         sa.select(delivery.c.id, sa.func.length(delivery.c.body))
         .where(delivery.c.crm == crm, delivery.c.id > after)
@@ -178,7 +178,7 @@ def portion(connection: sa.Connection, crm: str, *, after: int, limit: int) -> l
         .limit(limit)
     )
     ids: list[int] = []
-    room = AT_ONCE
+    room = MAX_BYTES
     for delivery_id, size in rows:
         if ids and size > room:
             break

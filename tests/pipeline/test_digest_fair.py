@@ -13,11 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from plugin import clock
-from plugin.pipeline.digest import MAX_BYTES, MAX_DELIVERIES, Digest
+from plugin.pipeline.digest import MAX_DELIVERIES, Digest
 from plugin.pipeline.lanes import DIGEST, Lanes
 from plugin.registry import adapters
 from plugin.secrets import Vault
 from plugin.storage.database import Database
+from plugin.storage.deliveries import MAX_BYTES
 from plugin.storage.tables import account, delivery, hint
 
 ESPOCRM = "https://crm.example.com"

@@ -94,7 +94,7 @@ def test_large_deliveries_are_read_a_few_at_a_time(
 ) -> None:
     """Every thread of a worker may be erasing somebody: no more bytes at once than digesting
     reads. All are found, also one that is larger than that by itself."""
-    sizes = [2**20] * 11 + [deliveries.AT_ONCE + 1] + [10] * 5
+    sizes = [2**20] * 11 + [deliveries.MAX_BYTES + 1] + [10] * 5
     said = NAMES["4711"].encode()
     rows = [
         {"crm": "hubspot", "endpoint": "", "received_at": NOW, "state": "quarantined",
@@ -114,7 +114,7 @@ def test_large_deliveries_are_read_a_few_at_a_time(
     monkeypatch.setattr(deliveries, "portion", noting)
     redact("4711")
 
-    assert [one for one in read if len(one) > 1 and sum(one) > deliveries.AT_ONCE] == []
+    assert [one for one in read if len(one) > 1 and sum(one) > deliveries.MAX_BYTES] == []
     assert [one for portion in read for one in portion][1:] == [
         max(size, len(said)) for size in sizes
     ]
