@@ -274,6 +274,17 @@ class Plant:
             return [tuple(row) for row in connection.execute(sa.text(query), values)]
 
 
+def merge_of(primary: str, other: str, into: str) -> dict[str, Any]:
+    """HubSpot's event of two contacts that became one, by ids."""
+    return {
+        "subscriptionType": "contact.merge",
+        "objectId": int(primary),
+        "primaryObjectId": int(primary),
+        "mergedObjectIds": [int(other)],
+        "newObjectId": int(into),
+    }
+
+
 @contextmanager
 def running(databases: Databases, portal: Portal | None = None, **environ: str) -> Iterator[Plant]:
     """An installation with a fresh database; nothing is connected yet."""

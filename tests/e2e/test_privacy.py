@@ -15,7 +15,7 @@ from plugin.sandbox.refusals import Refused
 from plugin.sandbox.webhooks import Source
 from plugin.storage.database import Database
 from tests.databases import contents
-from tests.e2e.plant import Plant
+from tests.e2e.plant import Plant, merge_of
 
 FIRST, LAST = "Käthe", "Zwölfender"
 EMAIL = "k.zwoelf@example.com"
@@ -335,16 +335,6 @@ class Merged:
         self.kaethe = story.kaethe
         self.now = plant.merge(self.double, self.kaethe)
         self.merge = merge_of(self.double, self.kaethe, into=self.now)
-
-
-def merge_of(primary: str, other: str, into: str) -> dict[str, Any]:
-    return {
-        "subscriptionType": "contact.merge",
-        "objectId": int(primary),
-        "primaryObjectId": int(primary),
-        "mergedObjectIds": [int(other)],
-        "newObjectId": int(into),
-    }
 
 
 def erasure_of(contact_id: str) -> dict[str, Any]:

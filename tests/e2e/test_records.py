@@ -8,7 +8,7 @@ import pytest
 
 from plugin.sandbox.portal import CONTACTS, Portal
 from tests.databases import Databases
-from tests.e2e.plant import Plant, running
+from tests.e2e.plant import Plant, merge_of, running
 
 LENA = "64492917"
 JONAS = "64492918"
@@ -19,16 +19,6 @@ def gone(contact_id: str) -> dict[str, Any]:
         "subscriptionType": "object.deletion",
         "objectTypeId": "0-1",
         "objectId": int(contact_id),
-    }
-
-
-def merged(primary: str, other: str, into: str) -> dict[str, Any]:
-    return {
-        "subscriptionType": "contact.merge",
-        "objectId": int(primary),
-        "primaryObjectId": int(primary),
-        "mergedObjectIds": [int(other)],
-        "newObjectId": int(into),
     }
 
 
@@ -249,7 +239,7 @@ def test_merge_and_deletion_may_come_in_any_order(plant: Plant, order: str) -> N
     plant.settle()
     plant.unheard()
     new = plant.merge(double, anna)
-    merge = merged(double, anna, into=new)
+    merge = merge_of(double, anna, into=new)
 
     match order:
         case "deletion first":
@@ -311,7 +301,7 @@ def test_a_merged_contact_that_is_deleted_unseen_is_let_go(plant: Plant, order: 
     (double,) = leaving.doubles
     left = plant.merge(double, leaving.anna)
     plant.delete(left)
-    merge, deletion = merged(double, leaving.anna, into=left), gone(left)
+    merge, deletion = merge_of(double, leaving.anna, into=left), gone(left)
 
     match order:
         case "merge first":
@@ -341,8 +331,10 @@ def test_a_chain_of_merges_that_ends_in_a_deletion_is_let_go(plant: Plant, order
     left = plant.merge(second, between)
     plant.delete(left)
     told = [
-        merged(first, leaving.anna, into=between), merged(second, between, into=left), gone(left),
-    ]  # fmt: skip
+        merge_of(first, leaving.anna, into=between),
+        merge_of(second, between, into=left),
+        gone(left),
+    ]
 
     if order == "one delivery":
         leaving.tell(*told)
@@ -366,7 +358,7 @@ def test_merges_in_a_circle_are_not_believed(plant: Plant, first: str) -> None:
     plant.settle()
     plant.unheard()
     plant.delete(carla)
-    there, back = merged(anna, carla, into=anna), merged(carla, anna, into=carla)
+    there, back = merge_of(anna, carla, into=anna), merge_of(carla, anna, into=carla)
 
     for events in {"there": [[there], [back]], "back": [[back], [there]]}.get(
         first, [[there, back]]
