@@ -10,7 +10,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
+from typing import NoReturn
 
+import sqlalchemy as sa
 from flask import Flask, request
 
 from plugin import clock
@@ -22,7 +24,7 @@ from plugin.registry import adapters
 from plugin.secrets import Vault
 from plugin.settings import Settings, load_settings
 from plugin.storage import accounts
-from plugin.storage.database import Database
+from plugin.storage.database import Database, said
 from plugin.storage.inbox import Inbox
 from plugin.storage.keys import retired_keys
 from plugin.web.health import health
@@ -164,6 +166,12 @@ def _no_start() -> Iterator[None]:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(APP_LOAD_ERROR) from None
     except DatabaseUnavailable as error:
-        sys.stderr.write(f"{error}\n")
-        time.sleep(AGAIN_IN)  # whoever starts us again does so at once
-        raise SystemExit(1) from None
+        _try_again(str(error))
+    except sa.exc.OperationalError as error:  # it went while it was read
+        _try_again(f"DATABASE_URL: {said(error)}")
+
+
+def _try_again(why: str) -> NoReturn:
+    sys.stderr.write(f"{why}\n")
+    time.sleep(AGAIN_IN)  # whoever starts us again does so at once
+    raise SystemExit(1) from None

@@ -104,7 +104,8 @@ class RecordGone(CrmError):
 
 
 class CrmRejected(CrmError):
-    """Any other 4xx: the CRM will not take this, now or later. ``field_errors``: field → why."""
+    """Any other 4xx: the CRM will not take this, now or later. ``field_errors``: field → why.
+    Without a ``status`` it is the answer that nobody can take: a record in it is odd."""
 
     def __init__(
         self,

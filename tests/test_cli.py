@@ -20,7 +20,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from plugin import cli
+from plugin import app, cli
 from plugin.sandbox.portal import CONTACTS, Portal
 from plugin.sandbox.records import Fault, Sandbox
 from plugin.sandbox.server import serving
@@ -811,6 +811,24 @@ def test_a_web_process_that_finds_no_database_is_started_again(tmp_path: Path) -
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err.count("DATABASE_URL: no database there") == 1
+
+
+def test_a_database_that_goes_while_gunicorn_starts_is_no_fault_of_the_settings(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends with 1, as where it was away before, and without a traceback."""
+
+    def gone(_connection: object) -> NoReturn:
+        raise sa.exc.OperationalError("SELECT", {}, OSError("server closed the connection"))
+
+    for name, value in (SERVING | {"DATABASE_URL": database_url}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(app, "retired_keys", gone)
+    monkeypatch.setattr(app, "AGAIN_IN", 0.0)
+    with pytest.raises(SystemExit) as ended:
+        app.serve()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "DATABASE_URL: server closed the connection\n"
 
 
 def test_gunicorn_answers_and_stops_when_told(database_url: str, tmp_path: Path) -> None:

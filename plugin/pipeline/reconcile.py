@@ -96,18 +96,23 @@ class Reconciler:
         except (LeaseLost, OSError, *DATABASE_AWAY):
             raise
         except CrmRejected as error:
-            self._halve(batch, str(error))
+            self._halve(batch, str(error), may_pass=error.status is None)
         except CrmError:
             raise
         except Exception as error:
             # Odd data of one contact must not stop the other ninety-nine.
             log.exception("contacts of account %s could not be reconciled", self._account.id)
-            self._halve(batch, _why(error))
+            self._halve(batch, _why(error), may_pass=False)
 
-    def _halve(self, batch: Sequence[Hint], why: str) -> None:
+    def _halve(self, batch: Sequence[Hint], why: str, *, may_pass: bool) -> None:
         if len(batch) == 1:
+            mine, kind = self._account.id, HintKind.CONTACT
             with self._lane.write() as connection:
-                hints.park(connection, self._account.id, HintKind.CONTACT, batch[0], why=why)
+                if may_pass:
+                    now = self._now_ms()
+                    hints.park_at_second(connection, mine, kind, batch[0], why=why, now=now)
+                else:
+                    hints.park(connection, mine, kind, batch[0], why=why)
             return
         middle = len(batch) // 2
         self.work(batch[:middle])

@@ -162,8 +162,9 @@ class Turn:
         return bool(found)
 
     def _park(self, kind: HintKind, one: Hint, why: str) -> None:
+        mine, now = self._account.id, self._shop.now_ms()
         with self._lane.write() as connection:
-            hints.park(connection, self._account.id, kind, one, why=why)
+            hints.park_at_second(connection, mine, kind, one, why=why, now=now)
 
     def _deals(self) -> bool:
         """Deals are looked at through their contacts, those they have and those they had."""

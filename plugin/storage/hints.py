@@ -17,6 +17,8 @@ from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
+SECOND_LOOK = 60_000  # milliseconds
+
 
 class HintKind(StrEnum):
     CONTACT = "contact"
@@ -178,6 +180,17 @@ def park(
         )
         .values(parked=why[:500])
     )
+
+
+def park_at_second(
+    connection: sa.Connection, account_id: int, kind: HintKind, one: Hint, *, why: str, now: int
+) -> None:
+    """Park a record of which the CRM tells what nobody can read, but not before it was asked once
+    more: the CRM itself may be in disorder for a moment."""
+    if one.attempts:
+        park(connection, account_id, kind, one, why=why)
+    else:
+        postpone(connection, account_id, kind, [one], due_at=now + SECOND_LOOK)
 
 
 def again(

@@ -446,6 +446,7 @@ def test_a_deal_that_is_always_told_oddly_holds_nobody_up(
     tell_oddly(monkeypatch, "deals/contacts", spoil)
     plant.steer("webhooks/release")
     plant.settle()
+    look_again_at_odd(plant)
 
     (said,) = [one for one in parked(plant) if one.startswith("deal")]
     assert said.startswith(f"deal {bad}: ")
@@ -508,6 +509,7 @@ def test_an_erasure_that_cannot_be_finished_holds_nobody_up(
         plant.settle()
         plant.bought(bernd)
         plant.settle()
+        look_again_at_odd(plant)
         said = [one.partition(":")[0] for one in parked(plant)]
         assert sorted(said) == [f"contact {anna}", f"erase {kaethe}"]
         assert (plant.tasks(bernd), state(plant)) == ([("ask_origin", "open")], "working")
@@ -516,6 +518,35 @@ def test_an_erasure_that_cannot_be_finished_holds_nobody_up(
     plant.settle()
     assert parked(plant) == []
     assert b"Kollwitz" not in b"".join(contents(plant.parts.database).values())
+
+
+def look_again_at_odd(plant: Plant) -> None:
+    """Nothing is parked for what the CRM told oddly only once."""
+    assert parked(plant) == []
+    plant.wait(minutes=1)
+    plant.settle()
+
+
+def test_a_crm_in_disorder_for_a_moment_parks_nobody(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alone is asked for, and told oddly: a minute later it is not."""
+    plant.settle()
+    anna = plant.contact("Anna", "Keller")
+    bad = plant.bought(anna)
+
+    def spoil(record: dict[str, Any]) -> None:
+        if record.get("id") == anna:
+            record["properties"] = 7
+        if record.get("from", {}).get("id") == bad:
+            record["to"] = 7
+
+    with monkeypatch.context() as patched:
+        tell_oddly(patched, "contacts", spoil)
+        plant.settle()
+        assert plant.tasks(anna) == []
+    look_again_at_odd(plant)
+    assert (plant.tasks(anna), parked(plant)) == ([("ask_origin", "open")], [])
 
 
 def test_a_refused_task_that_nobody_needs_any_more_is_not_shown(
