@@ -110,7 +110,7 @@ class Reconciler:
             with self._lane.write() as connection:
                 if may_pass:
                     now = self._now_ms()
-                    hints.park_at_second(connection, mine, kind, batch[0], why=why, now=now)
+                    hints.look_or_park(connection, mine, kind, batch[0], why=why, now=now)
                 else:
                     hints.park(connection, mine, kind, batch[0], why=why)
             return

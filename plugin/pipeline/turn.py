@@ -158,13 +158,13 @@ class Turn:
             try:
                 eraser.work(one)
             except CrmRejected as error:  # an odd record must not hold up the account
-                self._park(HintKind.ERASE, one, str(error))
+                self._look_or_park(HintKind.ERASE, one, str(error))
         return bool(found)
 
-    def _park(self, kind: HintKind, one: Hint, why: str) -> None:
+    def _look_or_park(self, kind: HintKind, one: Hint, why: str) -> None:
         mine, now = self._account.id, self._shop.now_ms()
         with self._lane.write() as connection:
-            hints.park_at_second(connection, mine, kind, one, why=why, now=now)
+            hints.look_or_park(connection, mine, kind, one, why=why, now=now)
 
     def _deals(self) -> bool:
         """Deals are looked at through their contacts, those they have and those they had."""
@@ -178,7 +178,7 @@ class Turn:
         answers, odd = apart([one.record_id for one in found], self._session.deal_contacts)
         for one in found:
             if one.record_id in odd:
-                self._park(HintKind.DEAL, one, odd[one.record_id])
+                self._look_or_park(HintKind.DEAL, one, odd[one.record_id])
         found = [one for one in found if one.record_id not in odd]
         present = {deal_id: contacts for each in answers for deal_id, contacts in each.items()}
         with self._shop.database.read() as connection:

@@ -17,7 +17,8 @@ from plugin.storage.among import among
 from plugin.storage.database import upsert
 from plugin.storage.tables import hint
 
-SECOND_LOOK = 60_000  # milliseconds
+LOOKS = 5  # at a record that is told oddly, before it is parked
+LOOK_AGAIN = 60_000  # milliseconds
 
 
 class HintKind(StrEnum):
@@ -182,15 +183,15 @@ def park(
     )
 
 
-def park_at_second(
+def look_or_park(
     connection: sa.Connection, account_id: int, kind: HintKind, one: Hint, *, why: str, now: int
 ) -> None:
-    """Park a record of which the CRM tells what nobody can read, but not before it was asked once
-    more: the CRM itself may be in disorder for a moment."""
-    if one.attempts:
-        park(connection, account_id, kind, one, why=why)
+    """Of what the CRM tells nobody can read: look again, as the CRM itself may be in disorder for a
+    while; park it once that was done often enough."""
+    if one.attempts < LOOKS:
+        postpone(connection, account_id, kind, [one], due_at=now + LOOK_AGAIN)
     else:
-        postpone(connection, account_id, kind, [one], due_at=now + SECOND_LOOK)
+        park(connection, account_id, kind, one, why=why)
 
 
 def again(

@@ -35,7 +35,7 @@ SHORTER: dict[str, dict[str, Any]] = {
     },
     "plugin.pipeline.outbox": {"SETTLE": 1_500},
     "plugin.pipeline.reconcile": {"MISSING_GRACE": 1_500},
-    "plugin.storage.hints": {"SECOND_LOOK": 1_500},
+    "plugin.storage.hints": {"LOOK_AGAIN": 1_500},
     "adapters.client": {"TIMEOUT": (1.0, 2.0), "GUESSED_WAIT": 0.7},
 }
 """Module → constant → its value here. All bear the proportions they have in the product."""
