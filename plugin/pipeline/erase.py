@@ -409,7 +409,7 @@ class Eraser:
         """Not those that were told meanwhile: for them the person is erased once more."""
         mine = self._account.id
         aliases.forget(connection, mine, ids)
-        hints.again(connection, mine, HintKind.ERASE, ids, now=self._now_ms())
+        hints.unpark(connection, mine, now=self._now_ms(), only=(HintKind.ERASE, ids))
 
     def _forget_on_deals(self, connection: sa.Connection, traces: _Traces) -> None:
         """Deals may be others' too: then only the person goes from them."""

@@ -298,7 +298,7 @@ class Reconciler:
             leave.let_go(connection, account, gone, now_ms=self._now_ms(), ripples=ripples)
             # An erasure that was told of a former id had to wait for this.
             former = aliases.former_ids(connection, account.id, gone)
-            hints.again(connection, account.id, HintKind.ERASE, former, now=self._now_ms())
+            hints.unpark(connection, account.id, now=self._now_ms(), only=(HintKind.ERASE, former))
             ripples.contacts -= set(gone)
             ripples.history -= set(gone)
             for row in tasks.of_subjects(connection, account.id, gone):

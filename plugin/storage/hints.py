@@ -194,31 +194,20 @@ def look_or_park(
         park(connection, account_id, kind, one, why=why)
 
 
-def again(
+def unpark(
     connection: sa.Connection,
-    account_id: int,
-    kind: HintKind,
-    record_ids: Iterable[str],
+    account_id: int | None,
     *,
     now: int,
-) -> None:
-    """Give those of these that are parked another chance."""
-    parked = connection.execute(
-        sa.select(hint.c.record_id).where(
-            hint.c.account_id == account_id,
-            hint.c.kind == kind,
-            among(hint.c.record_id, record_ids),
-            hint.c.parked.is_not(None),
-        )
-    )
-    mark(connection, account_id, kind, parked.scalars(), due_at=now)
-
-
-def unpark(connection: sa.Connection, account_id: int | None, *, now: int) -> int:
-    """Give every parked record another chance; returns how many."""
+    only: tuple[HintKind, Iterable[str]] | None = None,
+) -> int:
+    """Give parked records another chance, all of them or ``only`` these; returns how many."""
     chosen: list[sa.ColumnElement[bool]] = [hint.c.parked.is_not(None)]
     if account_id is not None:
         chosen.append(hint.c.account_id == account_id)
+    if only is not None:
+        kind, record_ids = only
+        chosen += [hint.c.kind == kind, among(hint.c.record_id, record_ids)]
     return connection.execute(
         sa.update(hint)
         .where(*chosen)

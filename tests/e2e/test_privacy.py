@@ -279,15 +279,8 @@ def test_what_the_crm_would_not_change_is_shown_and_tried_again(
 ) -> None:
     """One locked record does not keep all others from being erased, and is not forgotten."""
     plant = story.plant
-    whole = Sandbox.update
-
-    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
-        if record.id == story.dora and by.type == "INTEGRATION":
-            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
-        return whole(self, record, raw, by)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Sandbox, "update", update)
+        lock(patched, story.dora)
         plant.erase(story.kaethe)
         plant.settle()
 
@@ -335,6 +328,18 @@ class Merged:
         self.kaethe = story.kaethe
         self.now = plant.merge(self.double, self.kaethe)
         self.merge = merge_of(self.double, self.kaethe, into=self.now)
+
+
+def lock(patched: pytest.MonkeyPatch, contact_id: str) -> None:
+    """The CRM lets nobody but people change this record."""
+    whole = Sandbox.update
+
+    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
+        if record.id == contact_id and by.type == "INTEGRATION":
+            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
+        return whole(self, record, raw, by)
+
+    patched.setattr(Sandbox, "update", update)
 
 
 def erasure_of(contact_id: str) -> dict[str, Any]:
@@ -434,15 +439,8 @@ def test_a_merge_told_late_is_kept_until_all_of_it_is_erased(
     plant.erase(merged.now)
     plant.tell(erasure_of(merged.now))
     plant.settle()
-    whole = Sandbox.update
-
-    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
-        if record.id == story.dora and by.type == "INTEGRATION":
-            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
-        return whole(self, record, raw, by)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Sandbox, "update", update)
+        lock(patched, story.dora)
         plant.tell(merged.merge)
         plant.settle()
     assert {one for of, one, _ in story.in_crm() if of == "contacts"} == {story.dora}
