@@ -14,6 +14,9 @@ from itertools import cycle
 HOST = "127.0.0.1"
 GOOD = b"HTTP/1.1 204"
 END = b"\r\n\r\n"
+APART = 0.005
+"""Seconds between two connections. Of several processes that sleep now this one, now that one takes
+the next; at once, or with work to do, the first that is awake would take them all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +61,15 @@ def drive(
     asked: dict[socket.socket, float] = {}
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        begin = time.perf_counter() + warm_up
-        end = begin + seconds
         for _ in range(connections):
             connection = stack.enter_context(socket.create_connection((HOST, port), timeout=10))
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(connection, selectors.EVENT_READ, connection)
+            asked[connection] = 0.0
+            time.sleep(APART)
+        begin = time.perf_counter() + warm_up
+        end = begin + seconds
+        for connection in asked:
             asked[connection] = time.perf_counter()
             connection.sendall(next(following))
         while (now := time.perf_counter()) < end:
