@@ -59,13 +59,13 @@ def open_parts(settings: Settings, *, migrate: bool = True, retired: bool = True
     return Parts(settings=settings, database=database, vault=vault)
 
 
-def _open_to_serve(settings: Settings) -> Parts:
+def open_to_serve(settings: Settings) -> Parts:
     """Raises ``ConfigurationError`` where webhooks could not be taken."""
     with ExitStack() as stack:
         parts = open_parts(settings)
         stack.callback(parts.database.close)
         with parts.database.read() as connection:
-            own = any(one.endpoint for one in accounts.all_accounts(connection))
+            own = accounts.any_endpoint(connection)
         settings.require_serving(own_addresses=own)
         require_key(parts)
         stack.pop_all()  # all is well: it stays open
@@ -75,11 +75,15 @@ def _open_to_serve(settings: Settings) -> Parts:
 def require_key(parts: Parts) -> None:
     """Raises ``ConfigurationError`` where SECRET_KEY fits none of the accounts: it is mistyped, or
     another installation's. One that fits some is good for these."""
-    with parts.database.read() as connection:
-        every = accounts.all_accounts(connection)
-    if every and not any(parts.vault.reads(one.token) for one in every):
+    unread = 0
+    with parts.database.read() as connection, closing(accounts.tokens(connection)) as tokens:
+        for token in tokens:
+            if parts.vault.reads(token):
+                return
+            unread += 1
+    if unread:
         raise ConfigurationError(
-            f"SECRET_KEY fits none of {len(every)} connected accounts: put the key back that was "
+            f"SECRET_KEY fits none of {unread} connected accounts: put the key back that was "
             "there before. If it is lost for good, connect them again"
         )
 
@@ -97,7 +101,7 @@ class _Application(Flask):
 
 def create_app(settings: Settings) -> Flask:
     """The web application. Raises ``ConfigurationError`` where a setting is missing."""
-    parts = _open_to_serve(settings)
+    parts = open_to_serve(settings)
     inbox = Inbox(parts.database, clock.now_ms)
     receiver = Receiver(
         settings,
@@ -147,7 +151,7 @@ def check() -> None:
     with _no_start():
         settings = load_settings()
         start_logging(settings.log_level)
-        _open_to_serve(settings).database.close()
+        open_to_serve(settings).database.close()
 
 
 def serve() -> Flask:

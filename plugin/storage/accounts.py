@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -21,6 +21,7 @@ from plugin.storage.among import among
 from plugin.storage.tables import account as table
 
 LONGEST_WAIT = 25 * 3_600_000  # milliseconds
+READ = 100  # accounts at a time, where there may be thousands
 
 
 def instant(milliseconds: int) -> datetime:
@@ -161,6 +162,19 @@ def all_accounts(connection: sa.Connection, *, crm: str | None = None) -> list[A
     if crm:
         query = query.where(table.c.crm == crm)
     return [_account(row) for row in connection.execute(query)]
+
+
+def tokens(connection: sa.Connection) -> Generator[str]:
+    """Their credentials as they are stored, read as far as they are asked for: an installation
+    may have thousands. To be closed before the connection."""
+    query = sa.select(table.c.token).order_by(table.c.id)
+    with connection.execute(query, execution_options={"yield_per": READ}) as rows:
+        yield from rows.scalars()
+
+
+def any_endpoint(connection: sa.Connection) -> bool:
+    """Whether one has an address of its own."""
+    return bool(connection.scalar(sa.select(sa.exists().where(table.c.endpoint.is_not(None)))))
 
 
 def among_crm_ids(

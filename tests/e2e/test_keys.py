@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import sqlalchemy as sa
 
-from plugin.app import create_app, open_parts
+from plugin.app import create_app, open_parts, open_to_serve
 from plugin.errors import ConfigurationError
 from plugin.pipeline import receive
 from plugin.settings import load_settings
@@ -263,6 +264,24 @@ def test_a_wrong_key_is_told_at_once(shop: Shop) -> None:
     assert shop.command("worker", "--until-idle", code=2) == f"{why}\n"
     with pytest.raises(ConfigurationError, match=f"^{why}$"):
         create_app(load_settings(shop.environ))
+
+
+def test_a_start_costs_the_same_however_many_accounts_there_are(shop: Shop) -> None:
+    """Whether the key fits is known with the first: only that one's credentials are read."""
+    values = {"crm": "pipedrive", "connected_at": 0}
+    long = {"own_secrets": "x" * 2_000, "token": "y" * 2_000}
+    many = [{**values, **long, "crm_id": f"{n}", "endpoint": f"e{n}"} for n in range(1_000, 3_000)]
+    with shop.parts.database.write() as connection:
+        connection.execute(sa.insert(account), many)
+    settings = load_settings(shop.environ)
+    open_to_serve(settings).database.close()  # what is made once and kept
+    tracemalloc.start()
+    try:
+        open_to_serve(settings).database.close()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_500_000  # bytes; the secrets alone would take four million
 
 
 def test_a_key_that_fits_some_accounts_is_good_for_these(
