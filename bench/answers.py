@@ -22,12 +22,12 @@ from plugin.sandbox.webhooks import sign
 PUBLIC_URL = "https://referrals.example.com"
 PATH = "/webhooks/hubspot"
 
-ROUNDS = 7
+ROUNDS = {1: 7, 2: 15}
+"""By number of processes: how two and the driver share two processors differs much."""
 CONNECTIONS = 16
 WARM_UP = 0.3  # seconds
 SECONDS = 1.2
 BODIES = 2000  # events in all requests that are prepared
-PROCESSES = (1, 2)
 AGAINST = {1: "/bare", 10: "/bare", 100: "/read"}
 """Events in a delivery → the path of the bare application it is compared with."""
 
@@ -62,7 +62,7 @@ class Comparison:
 def measure(site: Site) -> list[Row]:
     """One comparison for each database, number of processes and size of delivery."""
     found: list[Row] = []
-    for kind, processes in product(site.databases.kinds, PROCESSES):
+    for kind, processes in product(site.databases.kinds, ROUNDS):
         with site.databases.fresh(kind) as url:
             found += [asdict(one) for one in _compare(kind, url, processes)]
     return found
@@ -90,7 +90,7 @@ def _compare(kind: str, url: str, processes: int) -> Iterator[Comparison]:
             theirs = [one.replace(PATH.encode(), against.encode(), 1) for one in ours]
             mine: list[tuple[Answers, float]] = []
             others: list[tuple[Answers, float]] = []
-            for number in range(ROUNDS):
+            for number in range(ROUNDS[processes]):
                 # Who is first takes turns, so that a machine that slows down favours nobody.
                 turns = [(mine, plugin, ours), (others, bare, theirs)]
                 for answers, server, requests in turns[:: 1 if number % 2 else -1]:
@@ -228,8 +228,9 @@ PART = Part(
         "deliveries of 100 events after reading it. Deliveries are signed as HubSpot signs them "
         f"and committed durably before they are answered. {CONNECTIONS} connections send as fast "
         "as they are answered, from a process of their own; they are opened one after another, so "
-        "that of two processes each has its share. Both applications take turns in "
-        f"{ROUNDS} rounds of {SECONDS} s, after {WARM_UP} s of warming up. Figures are medians "
+        "that of two processes each has its share. Both applications take turns in rounds of "
+        f"{SECONDS} s, after {WARM_UP} s of warming up: {ROUNDS[1]} with one process, {ROUNDS[2]} "
+        "with two, as how these and the driver share the processors differs. Figures are medians "
         "over the rounds, ratios are medians of the rounds' own ratios, and ± is half the "
         "distance between the best and the worst round. Processor time is that of gunicorn's "
         "workers alone: a PostgreSQL server's comes on top."
