@@ -10,6 +10,7 @@ from plugin.cli.command import open_for_command
 from plugin.cli.printing import say
 from plugin.errors import ConfigurationError
 from plugin.secrets import Vault
+from plugin.storage import accounts
 from plugin.storage.keys import replace_retired_keys, retired_keys
 from plugin.storage.tables import account
 
@@ -71,7 +72,7 @@ def forget(yes: bool) -> None:
 def _require_fit(parts: Parts, connection: sa.Connection, given_up: int) -> None:
     """Raises ``ConfigurationError`` where an account cannot be read either: then SECRET_KEY may
     merely be mistyped, and what is given up could have been kept."""
-    fits = [parts.vault.reads(token) for token in connection.scalars(sa.select(account.c.token))]
+    fits = [parts.vault.reads(token) for token in accounts.tokens(connection)]
     if not all(fits):
         raise ConfigurationError(
             f"SECRET_KEY fits {sum(fits)} of {len(fits)} accounts, so it may be mistyped, or a key "

@@ -13,14 +13,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 import sqlalchemy as sa
 
 from plugin.app import Parts, create_app, open_parts
 from plugin.sandbox.portal import CONTACTS, TASKS, Portal
 from plugin.sandbox.records import Fault, Record, Sandbox
+from plugin.sandbox.refusals import Refused
 from plugin.sandbox.server import serving
-from plugin.sandbox.webhooks import Outbox, sign
+from plugin.sandbox.webhooks import Outbox, Source, sign
 from plugin.settings import load_settings
 from plugin.storage import accounts
 from plugin.storage.accounts import Account
@@ -283,6 +285,18 @@ def merge_of(primary: str, other: str, into: str) -> dict[str, Any]:
         "mergedObjectIds": [int(other)],
         "newObjectId": int(into),
     }
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, contact_id: str) -> None:
+    """The CRM lets nobody but people change this record; of a batch it takes the others (207)."""
+    whole = Sandbox.update
+
+    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
+        if record.id == contact_id and by.type == "INTEGRATION":
+            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
+        return whole(self, record, raw, by)
+
+    monkeypatch.setattr(Sandbox, "update", update)
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from plugin.pipeline.turn import Turn
 from plugin.referral.model import Case
 from plugin.sandbox import objects
 from plugin.sandbox.portal import CONTACTS
-from plugin.sandbox.records import Record, Sandbox
+from plugin.sandbox.records import Sandbox
 from plugin.sandbox.refusals import Refused
 from plugin.sandbox.webhooks import Source
 from plugin.storage.hints import LOOKS
 from tests.databases import Databases, contents
-from tests.e2e.plant import Plant
+from tests.e2e.plant import Plant, lock
 from tests.e2e.side_by_side import two_portals
 
 READ = "/contacts/batch/read"
@@ -251,18 +251,6 @@ def parked(plant: Plant) -> list[str]:
 ALL_FINE = ["experience"] * 12 + ["expectation"] * 88
 
 
-def refuse_alone(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    """A 207: everybody else's values are taken."""
-    whole = Sandbox.update
-
-    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
-        if record.id == bad and by.type == "INTEGRATION":
-            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
-        return whole(self, record, raw, by)
-
-    monkeypatch.setattr(Sandbox, "update", update)
-
-
 def refuse_batch(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
     """A 400 to whatever batch holds this contact, for reading as for writing."""
     whole = objects.inputs_of
@@ -298,7 +286,7 @@ def refuse_tasks(self: Sandbox, of: Any, raw: Mapping[str, object], by: Source, 
 
 
 POISONS = {
-    "refused alone": (refuse_alone, "VALIDATION_ERROR"),
+    "refused alone": (lock, "VALIDATION_ERROR"),
     "refused with its batch": (refuse_batch, "HubSpot answered 400 VALIDATION_ERROR to POST"),
     "a bug of ours": (stumble, "internal error: KeyError"),
 }

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from plugin.pipeline.erase import Eraser
 from plugin.sandbox.portal import CONTACTS
-from plugin.sandbox.records import Record, Sandbox
-from plugin.sandbox.refusals import Refused
-from plugin.sandbox.webhooks import Source
 from plugin.storage.database import Database
 from tests.databases import contents
-from tests.e2e.plant import Plant, merge_of
+from tests.e2e.plant import Plant, lock, merge_of
 
 FIRST, LAST = "Käthe", "Zwölfender"
 EMAIL = "k.zwoelf@example.com"
@@ -328,18 +324,6 @@ class Merged:
         self.kaethe = story.kaethe
         self.now = plant.merge(self.double, self.kaethe)
         self.merge = merge_of(self.double, self.kaethe, into=self.now)
-
-
-def lock(patched: pytest.MonkeyPatch, contact_id: str) -> None:
-    """The CRM lets nobody but people change this record."""
-    whole = Sandbox.update
-
-    def update(self: Sandbox, record: Record, raw: Mapping[str, object], by: Source) -> Record:
-        if record.id == contact_id and by.type == "INTEGRATION":
-            raise Refused(400, "VALIDATION_ERROR", "This record is locked")
-        return whole(self, record, raw, by)
-
-    patched.setattr(Sandbox, "update", update)
 
 
 def erasure_of(contact_id: str) -> dict[str, Any]:
